@@ -1,0 +1,1 @@
+"""The border to DICOM: the only room that knows pydicom and rt-utils."""

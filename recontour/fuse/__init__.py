@@ -1,0 +1,1 @@
+"""Registration and segmentation outputs become one clean shape per ROI."""

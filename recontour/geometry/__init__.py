@@ -1,0 +1,1 @@
+"""Grids, volumes, displacement fields and contours: where things are, in LPS mm."""

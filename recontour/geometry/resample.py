@@ -1,0 +1,162 @@
+"""The only place where volumes, masks, level sets and fields are warped or resampled: once, from source to target.
+
+Everywhere: the target's voxel at x takes the source's value at affine(x + field(x)), so `affine` and `field` map
+points of the target's frame to points of the source's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recontour.geometry.affine import Affine
+from recontour.geometry.field import Field
+from recontour.geometry.grid import Grid
+from recontour.geometry.volume import LevelSet, Mask, Volume
+
+_SLAB_VOXELS = 2_000_000  # bounds the memory for coordinates: 24 bytes a voxel
+
+
+def resample_volume(
+    source: Volume, target: Grid, affine: Affine | None = None, field: Field | None = None, fill_hu: float = -1000.0
+) -> Volume:
+    """`source` on `target`, trilinear, `fill_hu` outside the source. Coarser targets are smoothed first."""
+    array = _smooth_for(source.array, source.grid, target)
+    return Volume(target, _resample(array, source.grid, target, affine, field, fill_hu))
+
+
+def resample_level_set(
+    source: LevelSet, target: Grid, affine: Affine | None = None, field: Field | None = None
+) -> LevelSet:
+    """`source` on `target`, trilinear; outside the source's grid the lowest value of its border holds."""
+    outside = float(min(source.array.min(), -1.0))
+    return LevelSet(target, _resample(source.array, source.grid, target, affine, field, outside))
+
+
+def resample_mask(source: Mask, target: Grid, affine: Affine | None = None, field: Field | None = None) -> Mask:
+    """`source` on `target`: linear in its values, cut at one half."""
+    values = _resample(source.array.astype(np.float32), source.grid, target, affine, field, 0.0)
+    return Mask(target, values > 0.5)
+
+
+def resample_field(field: Field, target: Grid) -> Field:
+    """The same displacements, in mm, on another grid of the same frame; the nearest border value outside."""
+    parts = [_resample(component, field.grid, target, None, None, None) for component in field.array]
+    return Field(target, np.stack(parts))
+
+
+def sample(array: NDArray[np.float32], grid: Grid, points_mm: NDArray[np.float64], fill: float) -> NDArray[np.float32]:
+    """(...) float32: the value of `array` (D, H, W) on `grid` at (..., 3) LPS points, trilinear."""
+    return _at_index(array, np.moveaxis(grid.index_at(points_mm), -1, 0), fill)
+
+
+def transform_points(points_mm: NDArray[np.float64], affine: Affine, field: Field | None = None) -> NDArray[np.float64]:
+    """(..., 3) points x to affine(x + field(x)), mm."""
+    points = np.asarray(points_mm, float)
+    if field is None:
+        return affine.apply(points)
+    index = np.moveaxis(field.grid.index_at(points), -1, 0)
+    moved = points + np.stack([_at_index(component, index, None) for component in field.array], axis=-1)
+    return affine.apply(moved)
+
+
+def _resample(
+    array: NDArray[np.float32], grid: Grid, target: Grid, affine: Affine | None, field: Field | None, fill: float | None
+) -> NDArray[np.float32]:
+    to_index = np.linalg.inv(grid.matrix) @ (affine.matrix if affine else np.eye(4)) @ target.matrix
+    if field is None:
+        return _straight(array, to_index, target, fill)
+    on_target = field if field.grid.same_as(target) else resample_field(field, target)
+    return _curved(array, to_index, target, on_target, fill)
+
+
+def _straight(
+    array: NDArray[np.float32], to_index: NDArray[np.float64], target: Grid, fill: float | None
+) -> NDArray[np.float32]:
+    """No field: the index transform is affine. Axis by axis where it only scales and shifts, which is far faster."""
+    linear, offset = to_index[:3, :3], to_index[:3, 3]
+    if np.abs(linear - np.diag(np.diag(linear))).max() < 1e-9:
+        return _axis_by_axis(array, np.diag(linear), offset, target, fill)
+    from scipy.ndimage import affine_transform
+
+    mode = "nearest" if fill is None else "constant"
+    clipped = np.asarray(array, np.float32)
+    return affine_transform(clipped, linear, offset, target.size, np.float32, 1, mode, fill or 0.0)
+
+
+def _axis_by_axis(
+    array: NDArray[np.float32], scale: NDArray[np.float64], offset: NDArray[np.float64], target: Grid, fill: float | None
+) -> NDArray[np.float32]:
+    out = np.asarray(array, np.float32)
+    outside: list[NDArray[np.bool_]] = []
+    for axis in np.argsort([target.size[k] / array.shape[k] for k in range(3)]):  # shrink first, then grow
+        position = offset[axis] + scale[axis] * np.arange(target.size[axis])
+        out = _along(out, position, int(axis))
+        outside.append((position < -1e-6) | (position > array.shape[axis] - 1 + 1e-6))
+        if fill is not None and outside[-1].any():
+            selector: list[slice | NDArray[np.bool_]] = [slice(None)] * 3
+            selector[axis] = outside[-1]
+            out[tuple(selector)] = fill
+    if fill is not None:
+        for axis, gone in zip(np.argsort([target.size[k] / array.shape[k] for k in range(3)]), outside, strict=True):
+            selector = [slice(None)] * 3
+            selector[axis] = gone
+            out[tuple(selector)] = fill
+    return out
+
+
+def _along(array: NDArray[np.float32], position: NDArray[np.float64], axis: int) -> NDArray[np.float32]:
+    """Linear interpolation along one axis at fractional `position`s, the border value outside."""
+    last = array.shape[axis] - 1
+    clipped = np.clip(position, 0, last)
+    low = np.minimum(clipped.astype(np.intp), max(last - 1, 0))
+    share = (clipped - low).astype(np.float32)
+    shape = [1, 1, 1]
+    shape[axis] = -1
+    weight = share.reshape(shape)
+    below = np.take(array, low, axis)
+    if not share.any():
+        return below
+    return below + weight * (np.take(array, np.minimum(low + 1, last), axis) - below)
+
+
+def _curved(
+    array: NDArray[np.float32], to_index: NDArray[np.float64], target: Grid, field: Field, fill: float | None
+) -> NDArray[np.float32]:
+    """With a field on `target`, in slabs of bounded memory."""
+    mm_to_index = to_index[:3, :3] @ np.linalg.inv(target.matrix[:3, :3])
+    out = np.empty(target.size, np.float32)
+    for slab in _slabs(target):
+        z, y, x = np.meshgrid(
+            np.arange(slab.start, slab.stop), np.arange(target.size[1]), np.arange(target.size[2]), indexing="ij"
+        )
+        index = np.einsum("ij,j...->i...", to_index[:3, :3], np.stack([z, y, x]).astype(np.float64))
+        index += np.einsum("ij,j...->i...", mm_to_index, field.array[:, slab].astype(np.float64))
+        index += to_index[:3, 3].reshape(3, 1, 1, 1)
+        out[slab] = _at_index(array, index, fill)
+    return out
+
+
+def _slabs(grid: Grid) -> Iterator[slice]:
+    planes = max(1, _SLAB_VOXELS // (grid.size[1] * grid.size[2]))
+    for start in range(0, grid.size[0], planes):
+        yield slice(start, min(start + planes, grid.size[0]))
+
+
+def _at_index(array: NDArray[np.float32], index: NDArray[np.float64], fill: float | None) -> NDArray[np.float32]:
+    """Trilinear at (3, ...) fractional indices; `fill` outside, or the border value where it is None."""
+    from scipy.ndimage import map_coordinates
+
+    mode = "nearest" if fill is None else "constant"
+    return map_coordinates(np.asarray(array, np.float32), index, np.float32, 1, mode, fill or 0.0)
+
+
+def _smooth_for(array: NDArray[np.float32], grid: Grid, target: Grid) -> NDArray[np.float32]:
+    """A coarser target would alias: smooth with half the ratio of the spacings, along each array axis."""
+    from scipy.ndimage import gaussian_filter
+
+    ratio = np.asarray(target.spacing_mm).max() / np.asarray(grid.spacing_mm)
+    sigma = np.where(ratio > 1.5, 0.5 * ratio, 0.0)
+    return gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array

@@ -1,0 +1,1 @@
+"""The paper's networks, tiles, and instance optimisation: the room of torch."""

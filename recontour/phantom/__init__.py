@@ -1,0 +1,1 @@
+"""Anatomies that never lived, and motion with known truth."""

@@ -1,0 +1,1 @@
+"""Figures, checks and records by which a result is judged."""
