@@ -1,15 +1,15 @@
 """All settings of a run: frozen, with units in their names, validated at birth, the same as TOML.
 
-    [refine]
-    knot_spacing_mm = 8.0
+[refine]
+knot_spacing_mm = 8.0
 """
 
 from __future__ import annotations
 
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from recontour.errors import SettingsError
 
@@ -90,18 +90,19 @@ def _filled(default: Any, raw: dict[str, Any], prefix: str) -> Any:
         if name not in known:
             raise SettingsError("unknown setting", where=where, allowed=", ".join(sorted(known)))
         current = getattr(default, name)
-        changes[name] = _filled(current, value, f"{where}.") if isinstance(value, dict) else _like(current, value, where)
+        nested = is_dataclass(current) and isinstance(value, dict)
+        changes[name] = _filled(current, cast(dict[str, Any], value), f"{where}.") if nested else _like(current, value)
+        if type(changes[name]) is not type(current):
+            kind = "table" if is_dataclass(current) else type(current).__name__
+            raise SettingsError(f"{value!r} is no {kind}", where=where, allowed="as in docs/settings.md")
     return replace(default, **changes)
 
 
-def _like(current: Any, value: Any, where: str) -> Any:
+def _like(current: Any, value: Any) -> Any:
+    """TOML writes 3 for 3.0 and has lists for tuples."""
     if isinstance(current, float) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(current, tuple) and isinstance(value, list):
-        return tuple(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
-    if type(current) is not type(value):
-        raise SettingsError(f"{value!r} is no {type(current).__name__}", where=where, allowed=f"such as {current!r}")
-    return value
+    return tuple(cast(list[Any], value)) if isinstance(current, tuple) and isinstance(value, list) else value
 
 
 def _between(where: str, value: float, low: float, high: float) -> None:

@@ -48,7 +48,7 @@ class Affine:
 
     def inverse(self) -> Affine:
         """The way back."""
-        return Affine(np.linalg.inv(self.matrix))
+        return Affine(np.asarray(np.linalg.inv(self.matrix), np.float64))
 
     def after(self, first: Affine) -> Affine:
         """The transform that applies `first`, then this one."""

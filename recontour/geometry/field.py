@@ -34,7 +34,10 @@ class Field:
 
 
 def jacobian_determinant(field: Field) -> NDArray[np.float32]:
-    """(D, H, W) float32: the local volume change of p -> p + u(p), by central differences; 1 is none, <= 0 is a fold."""
+    """(D, H, W) float32: the local volume change of p -> p + u(p), by central differences.
+
+    1 is no change; 0 and below is a fold.
+    """
     inverse = np.linalg.inv(field.grid.matrix[:3, :3])
     gradient = np.stack([np.stack(np.gradient(component), axis=0) for component in field.array])  # (3, 3, D, H, W)
     jacobian = np.einsum("ci...,ij->...cj", gradient, inverse.astype(np.float32))
@@ -73,7 +76,8 @@ def _displacement_at(field: Field, points_mm: NDArray[np.float64]) -> NDArray[np
     from scipy.ndimage import map_coordinates
 
     index = np.moveaxis(field.grid.index_at(points_mm), -1, 0)
-    return np.stack([map_coordinates(c, index, order=1, mode="nearest") for c in field.array], axis=-1)
+    parts: list[NDArray[np.float32]] = [map_coordinates(c, index, np.float32, 1, "nearest") for c in field.array]
+    return np.stack(parts, axis=-1)
 
 
 def _determinant(m: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -81,4 +85,4 @@ def _determinant(m: NDArray[np.float32]) -> NDArray[np.float32]:
     a = m[..., 0, 0] * (m[..., 1, 1] * m[..., 2, 2] - m[..., 1, 2] * m[..., 2, 1])
     b = m[..., 0, 1] * (m[..., 1, 0] * m[..., 2, 2] - m[..., 1, 2] * m[..., 2, 0])
     c = m[..., 0, 2] * (m[..., 1, 0] * m[..., 2, 1] - m[..., 1, 1] * m[..., 2, 0])
-    return a - b + c
+    return np.asarray(a - b + c, np.float32)

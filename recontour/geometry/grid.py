@@ -44,7 +44,7 @@ class Grid:
             raise UsageError(f"spacing {self.spacing_mm} mm", where="Grid.spacing_mm", allowed="above 0 mm")
         axes = np.asarray(self.direction, float)
         if axes.shape != (3, 3) or not np.allclose(axes.T @ axes, np.eye(3), atol=1e-4):
-            raise UsageError("axes are not orthonormal", where="Grid.direction", allowed="three orthogonal unit vectors")
+            raise UsageError("axes not orthonormal", where="Grid.direction", allowed="three orthogonal unit vectors")
 
     @staticmethod
     def of(size: ArrayLike, spacing_mm: ArrayLike, origin_mm: ArrayLike, direction: ArrayLike = AXIAL) -> Grid:
@@ -107,7 +107,8 @@ class Grid:
     def with_spacing(self, spacing_mm: float) -> Grid:
         """The same box of voxel centres (to within one voxel) at another, isotropic, spacing."""
         extent = (np.asarray(self.size) - 1) * np.asarray(self.spacing_mm)
-        return Grid.of(np.floor(extent / spacing_mm + 1e-6).astype(int) + 1, [spacing_mm] * 3, self.origin_mm, self.direction)
+        size = np.floor(extent / spacing_mm + 1e-6).astype(int) + 1
+        return Grid.of(size, [spacing_mm] * 3, self.origin_mm, self.direction)
 
     def same_as(self, other: Grid, tolerance_mm: float = 1e-3) -> bool:
         """Whether both grids put every voxel centre at the same point, to within `tolerance_mm`."""

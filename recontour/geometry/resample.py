@@ -16,6 +16,8 @@ from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Mask, Volume
 
+Array = NDArray[np.float32]
+
 _SLAB_VOXELS = 2_000_000  # bounds the memory for coordinates: 24 bytes a voxel
 
 
@@ -47,7 +49,7 @@ def resample_field(field: Field, target: Grid) -> Field:
     return Field(target, np.stack(parts))
 
 
-def sample(array: NDArray[np.float32], grid: Grid, points_mm: NDArray[np.float64], fill: float) -> NDArray[np.float32]:
+def sample(array: Array, grid: Grid, points_mm: NDArray[np.float64], fill: float) -> Array:
     """(...) float32: the value of `array` (D, H, W) on `grid` at (..., 3) LPS points, trilinear."""
     return _at_index(array, np.moveaxis(grid.index_at(points_mm), -1, 0), fill)
 
@@ -63,8 +65,8 @@ def transform_points(points_mm: NDArray[np.float64], affine: Affine, field: Fiel
 
 
 def _resample(
-    array: NDArray[np.float32], grid: Grid, target: Grid, affine: Affine | None, field: Field | None, fill: float | None
-) -> NDArray[np.float32]:
+    array: Array, grid: Grid, target: Grid, affine: Affine | None, field: Field | None, fill: float | None
+) -> Array:
     to_index = np.linalg.inv(grid.matrix) @ (affine.matrix if affine else np.eye(4)) @ target.matrix
     if field is None:
         return _straight(array, to_index, target, fill)
@@ -72,9 +74,7 @@ def _resample(
     return _curved(array, to_index, target, on_target, fill)
 
 
-def _straight(
-    array: NDArray[np.float32], to_index: NDArray[np.float64], target: Grid, fill: float | None
-) -> NDArray[np.float32]:
+def _straight(array: Array, to_index: NDArray[np.float64], target: Grid, fill: float | None) -> Array:
     """No field: the index transform is affine. Axis by axis where it only scales and shifts, which is far faster."""
     linear, offset = to_index[:3, :3], to_index[:3, 3]
     if np.abs(linear - np.diag(np.diag(linear))).max() < 1e-9:
@@ -82,32 +82,26 @@ def _straight(
     from scipy.ndimage import affine_transform
 
     mode = "nearest" if fill is None else "constant"
-    clipped = np.asarray(array, np.float32)
-    return affine_transform(clipped, linear, offset, target.size, np.float32, 1, mode, fill or 0.0)
-
-
-def _axis_by_axis(
-    array: NDArray[np.float32], scale: NDArray[np.float64], offset: NDArray[np.float64], target: Grid, fill: float | None
-) -> NDArray[np.float32]:
-    out = np.asarray(array, np.float32)
-    outside: list[NDArray[np.bool_]] = []
-    for axis in np.argsort([target.size[k] / array.shape[k] for k in range(3)]):  # shrink first, then grow
-        position = offset[axis] + scale[axis] * np.arange(target.size[axis])
-        out = _along(out, position, int(axis))
-        outside.append((position < -1e-6) | (position > array.shape[axis] - 1 + 1e-6))
-        if fill is not None and outside[-1].any():
-            selector: list[slice | NDArray[np.bool_]] = [slice(None)] * 3
-            selector[axis] = outside[-1]
-            out[tuple(selector)] = fill
-    if fill is not None:
-        for axis, gone in zip(np.argsort([target.size[k] / array.shape[k] for k in range(3)]), outside, strict=True):
-            selector = [slice(None)] * 3
-            selector[axis] = gone
-            out[tuple(selector)] = fill
+    values, out = np.asarray(array, np.float32), np.empty(target.size, np.float32)
+    affine_transform(values, linear, offset, output=out, order=1, mode=mode, cval=fill or 0.0)
     return out
 
 
-def _along(array: NDArray[np.float32], position: NDArray[np.float64], axis: int) -> NDArray[np.float32]:
+def _axis_by_axis(
+    array: Array, scale: NDArray[np.float64], offset: NDArray[np.float64], target: Grid, fill: float | None
+) -> Array:
+    out = np.asarray(array, np.float32)
+    positions = [offset[k] + scale[k] * np.arange(target.size[k]) for k in range(3)]
+    for axis in np.argsort([target.size[k] / array.shape[k] for k in range(3)]):  # shrink first, then grow
+        out = _along(out, positions[axis], int(axis))
+    if fill is not None:
+        for axis, position in enumerate(positions):
+            outside = (position < -1e-6) | (position > array.shape[axis] - 1 + 1e-6)
+            np.moveaxis(out, axis, 0)[outside] = fill
+    return out
+
+
+def _along(array: Array, position: NDArray[np.float64], axis: int) -> Array:
     """Linear interpolation along one axis at fractional `position`s, the border value outside."""
     last = array.shape[axis] - 1
     clipped = np.clip(position, 0, last)
@@ -119,20 +113,18 @@ def _along(array: NDArray[np.float32], position: NDArray[np.float64], axis: int)
     below = np.take(array, low, axis)
     if not share.any():
         return below
-    return below + weight * (np.take(array, np.minimum(low + 1, last), axis) - below)
+    above = np.take(array, np.minimum(low + 1, last), axis)
+    return np.asarray(below + weight * (above - below), np.float32)
 
 
-def _curved(
-    array: NDArray[np.float32], to_index: NDArray[np.float64], target: Grid, field: Field, fill: float | None
-) -> NDArray[np.float32]:
+def _curved(array: Array, to_index: NDArray[np.float64], target: Grid, field: Field, fill: float | None) -> Array:
     """With a field on `target`, in slabs of bounded memory."""
     mm_to_index = to_index[:3, :3] @ np.linalg.inv(target.matrix[:3, :3])
     out = np.empty(target.size, np.float32)
     for slab in _slabs(target):
-        z, y, x = np.meshgrid(
-            np.arange(slab.start, slab.stop), np.arange(target.size[1]), np.arange(target.size[2]), indexing="ij"
-        )
-        index = np.einsum("ij,j...->i...", to_index[:3, :3], np.stack([z, y, x]).astype(np.float64))
+        lattice = np.indices((slab.stop - slab.start, *target.size[1:]), np.float64)  # (3, d, H, W)
+        lattice[0] += slab.start
+        index = np.einsum("ij,j...->i...", to_index[:3, :3], lattice)
         index += np.einsum("ij,j...->i...", mm_to_index, field.array[:, slab].astype(np.float64))
         index += to_index[:3, 3].reshape(3, 1, 1, 1)
         out[slab] = _at_index(array, index, fill)
@@ -145,7 +137,7 @@ def _slabs(grid: Grid) -> Iterator[slice]:
         yield slice(start, min(start + planes, grid.size[0]))
 
 
-def _at_index(array: NDArray[np.float32], index: NDArray[np.float64], fill: float | None) -> NDArray[np.float32]:
+def _at_index(array: Array, index: NDArray[np.float64], fill: float | None) -> Array:
     """Trilinear at (3, ...) fractional indices; `fill` outside, or the border value where it is None."""
     from scipy.ndimage import map_coordinates
 
@@ -153,7 +145,7 @@ def _at_index(array: NDArray[np.float32], index: NDArray[np.float64], fill: floa
     return map_coordinates(np.asarray(array, np.float32), index, np.float32, 1, mode, fill or 0.0)
 
 
-def _smooth_for(array: NDArray[np.float32], grid: Grid, target: Grid) -> NDArray[np.float32]:
+def _smooth_for(array: Array, grid: Grid, target: Grid) -> Array:
     """A coarser target would alias: smooth with half the ratio of the spacings, along each array axis."""
     from scipy.ndimage import gaussian_filter
 
