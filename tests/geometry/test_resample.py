@@ -50,8 +50,8 @@ def test_field_is_added_before_the_affine(source: Grid) -> None:
     field = Field(TARGET, u.astype(np.float32))
     want = ramp(affine.apply(TARGET.points() + np.moveaxis(u, 0, -1)))
     assert np.allclose(resample_volume(on(source), TARGET, affine, field).array, want, atol=1e-3)
-    middle = TARGET.points_at([2, 1, 3])
-    assert np.allclose(ramp(transform_points(middle, affine, field)), want[2, 1, 3], atol=1e-4)
+    some = TARGET.points_at([[2, 1, 3], [4, 0, 5]])
+    assert np.allclose(ramp(transform_points(some, affine, field)), [want[2, 1, 3], want[4, 0, 5]], atol=1e-4)
 
 
 def test_field_on_another_grid_is_resampled_first() -> None:
@@ -71,14 +71,14 @@ def test_outside_is_air_for_scans_and_outside_for_organs() -> None:
 
 
 def test_partly_outside_only_the_outside_is_filled() -> None:
-    grid = Grid((3, 3, 8), (1.0, 1.0, 1.0), (3.0, 0.0, 0.0))  # x from 3 to 10, the source ends at 6
+    grid = Grid((3, 3, 8), (1.0, 1.0, 1.0), (6.0, 0.0, 0.0))  # x from 6 to 13, the source ends at 9
     got = resample_volume(on(SOURCE), grid).array
     assert np.allclose(got[..., :4], ramp(grid.points())[..., :4], atol=1e-3)
     assert (got[..., 4:] == -1000).all()
 
 
 def test_mask_is_cut_at_one_half() -> None:
-    mask = Mask(SOURCE, SOURCE.points()[..., 0] > 0.1)  # last False voxel at x = 0, first True at 1.5
+    mask = Mask(SOURCE, SOURCE.points()[..., 0] > 0.1)  # last False voxel at x = 0, first True at x = 1.5
     got = resample_mask(mask, TARGET)
     assert (got.array == (TARGET.points()[..., 0] > 0.75)).all()
 
