@@ -1,0 +1,38 @@
+# Two commands on a fresh machine: make demo, make test.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEBIAN := dicom3tools dcmtk plastimatch libgl1 libglib2.0-0
+
+.PHONY: demo test environment debian lint types clean
+
+demo: environment
+	@bash examples/demo.sh $(BIN)/recontour
+
+test: environment debian lint types
+	$(BIN)/pytest -n 2 --dist loadfile
+
+environment: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+# Judges that the tests call: dciodvfy (dicom3tools), dcmtk, plastimatch; and what OpenCV, which rt-utils loads, needs.
+debian:
+	@missing=""; for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then apt-get update -qq && apt-get install -y -qq $$missing >/dev/null; \
+	else echo "Some tests skip. To run them all: sudo apt-get install$$missing"; fi
+
+lint: environment
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: environment
+	$(BIN)/pyright
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info

@@ -1,0 +1,5 @@
+"""`python -m recontour` is the same as `recontour`."""
+
+from recontour.cli import main
+
+main()

@@ -1,0 +1,100 @@
+"""What this installation has, and what is wrong with it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+from recontour.errors import RecontourError
+
+_LIBRARIES = ("torch", "itk-elastix", "pydicom", "rt-utils", "numpy", "scipy", "SimpleITK", "python-gdcm")
+_LEAST_MEMORY_GB = 4.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`broken`: recontour cannot do its work until this is mended; `remark` says how."""
+
+    name: str
+    found: str
+    remark: str = ""
+    broken: bool = False
+
+
+def examine() -> list[Finding]:
+    """Every part that a run needs, looked at now."""
+    from recontour import __version__
+
+    findings = [Finding("recontour", __version__), Finding("python", platform.python_version())]
+    findings += [_library(name) for name in _LIBRARIES]
+    findings += [_attempt("elastix", _elastix), _attempt("structure set", _rt_utils), _attempt("device", _device)]
+    findings += [_memory(), *_models()]
+    return findings
+
+
+def model_rows() -> list[list[str]]:
+    """One row per released model: name, network, training data, verified or what is wrong."""
+    from recontour.network.released import list_models
+
+    return [[m.name, m.architecture, m.training_data, m.state] for m in list_models()]
+
+
+def architecture_rows() -> list[list[str]]:
+    """One row per network of the paper, with its parameters counted on the network itself."""
+    from recontour.network.architectures import ARCHITECTURES, build_network, count_parameters
+
+    return [
+        [name, a.inputs, a.outputs, f"{count_parameters(build_network(name)):,}"] for name, a in ARCHITECTURES.items()
+    ]
+
+
+def _library(name: str) -> Finding:
+    try:
+        return Finding(name, metadata.version(name))
+    except metadata.PackageNotFoundError:
+        return Finding(name, "missing", "install recontour again, as the README says", broken=True)
+
+
+def _attempt(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, look())
+    except (ImportError, OSError, RecontourError, RuntimeError) as error:
+        return Finding(name, f"does not work: {error}", "see the README, Installation", broken=True)
+
+
+def _elastix() -> str:
+    from recontour.align.elastix import warm_up
+
+    warm_up()
+    return "loads"
+
+
+def _rt_utils() -> str:
+    from recontour.dicom.rtstruct import warm_up
+
+    warm_up()
+    return "loads"
+
+
+def _device() -> str:
+    from recontour.network.device import describe_devices
+
+    return describe_devices()
+
+
+def _memory() -> Finding:
+    import psutil
+
+    gb = psutil.virtual_memory().available / 2**30
+    short = gb < _LEAST_MEMORY_GB
+    return Finding("free memory", f"{gb:.1f} GB", "a run wants about 4 GB" if short else "", broken=False)
+
+
+def _models() -> list[Finding]:
+    from recontour.network.released import list_models
+
+    found = [Finding(f"model {m.name}", m.state, "" if m.verified else "restore its folder", not m.verified) for m in
+             list_models()]
+    return found or [Finding("models", "none", "methods without a network still work")]
