@@ -1,0 +1,168 @@
+"""Distances and overlaps against analytic shapes, brute force, and SimpleITK."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+from numpy.typing import NDArray
+
+from recontour.errors import UsageError
+from recontour.geometry.grid import Grid
+from recontour.geometry.volume import LevelSet, Mask
+from recontour.qa.metrics import common_ml, dice, surface_dice, surface_distances
+from recontour.qa.surface import squared_distances, surface_of
+
+# Unequal along every axis, and turned, so that a mixed-up axis shows.
+TURNED = Grid.of(
+    (26, 60, 52), (3.0, 1.0, 1.2), (-31.0, -29.0, -38.0), [[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [1.0, 0.0, 0.0]]
+)
+FINE = Grid.around((-30, -28, -26), (32, 30, 34), 1.0)
+
+
+def ball(grid: Grid, radius_mm: float, centre_mm: tuple[float, float, float] = (0.3, 0.2, 0.1)) -> LevelSet:
+    distance = radius_mm - np.linalg.norm(grid.points() - np.asarray(centre_mm), axis=-1)
+    return LevelSet(grid, np.clip(distance, -8, 8).astype(np.float32))
+
+
+def ellipsoid(grid: Grid, half_axes: tuple[float, float, float]) -> LevelSet:
+    reach = np.linalg.norm((grid.points() - [1.0, 2.0, 3.0]) / np.asarray(half_axes), axis=-1)
+    return LevelSet(grid, ((1 - reach) * min(half_axes)).astype(np.float32))
+
+
+@pytest.mark.parametrize("grow_mm", [0.0, 0.13, 0.5, 2.0, 5.0])
+def test_concentric_balls_are_their_radii_apart(grow_mm: float) -> None:
+    found = surface_distances(ball(FINE, 18), ball(FINE, 18 + grow_mm))
+    assert found.msd_mm == pytest.approx(grow_mm, abs=0.01)
+    assert found.hd95_mm == pytest.approx(grow_mm, abs=0.02)
+    assert found.hd_mm == pytest.approx(grow_mm, abs=0.03)
+
+
+@pytest.mark.parametrize("shift_mm", [(0.4, 0.0, 0.0), (0.0, 3.0, 0.0), (1.0, -2.0, 2.0)])
+def test_a_shifted_ball(shift_mm: tuple[float, float, float]) -> None:
+    """A point of one ball at angle t to the shift is |sqrt(R² + d² + 2 R d cos t) - R| from the other."""
+    radius, moved = 20.0, float(np.linalg.norm(shift_mm))
+    centre = tuple(float(c) for c in np.asarray((0.3, 0.2, 0.1)) + shift_mm)
+    found = surface_distances(ball(FINE, radius), ball(FINE, radius, (centre[0], centre[1], centre[2])))
+    cosine = (np.arange(20000) + 0.5) / 10000 - 1  # equal steps of the cosine are equal areas of a sphere
+    distance = np.abs(np.sqrt(radius**2 + moved**2 + 2 * radius * moved * cosine) - radius)
+    assert found.msd_mm == pytest.approx(distance.mean(), abs=0.01)
+    assert found.hd95_mm == pytest.approx(np.quantile(distance, 0.95), abs=0.03)
+    assert found.hd_mm == pytest.approx(moved, abs=0.03)
+
+
+def test_distances_do_not_ask_for_one_grid() -> None:
+    found = surface_distances(ball(TURNED, 18), ball(FINE, 19))
+    assert found.msd_mm == pytest.approx(1.0, abs=0.04)
+
+
+def test_the_nearest_triangles_hold_the_nearest_place() -> None:
+    a, b = surface_of(ellipsoid(TURNED, (12, 20, 16))), surface_of(ball(TURNED, 17))
+    some = a.points[::29]
+    corners = b.points[b.triangles]
+    brute = [np.sqrt(squared_distances(np.repeat([p], len(corners), axis=0), corners).min()) for p in some]
+    np.testing.assert_allclose(b.distance_of(some), brute, atol=0.02)
+
+
+@pytest.mark.parametrize(
+    ("point", "distance"),
+    [
+        ((1.0, 1.0, 5.0), 5.0),  # above the inside
+        ((-3.0, -4.0, 0.0), 5.0),  # beyond corner a
+        ((2.0, -2.0, 0.0), 2.0),  # beside edge ab
+        ((4.0, 3.0, 0.0), np.sqrt(2.0)),  # beside the slanting edge x + y = 5
+        ((9.0, 0.0, 3.0), 5.0),  # beyond corner b
+    ],
+)
+def test_point_to_triangle(point: tuple[float, float, float], distance: float) -> None:
+    triangle = np.array([[[0.0, 0, 0], [5, 0, 0], [0, 5, 0]]])
+    assert np.sqrt(squared_distances(np.array([point]), triangle)[0]) == pytest.approx(distance)
+
+
+def test_area_is_that_of_a_sphere() -> None:
+    assert surface_of(ball(FINE, 20)).area_mm2 == pytest.approx(4 * np.pi * 20**2, rel=2e-3)
+
+
+def test_area_weights_make_the_mean_blind_to_the_mesh() -> None:
+    """A box stretched along z: faces of known areas at known distances, cut into cells of 3 x 1 x 1.2 mm."""
+
+    def block(high_z: float) -> LevelSet:
+        p = TURNED.points() - [-4.0, -3.0, -2.0]
+        half = np.array([12.0, 9.0, 15.0])
+        outside = np.maximum(np.abs(p) - half, 0)
+        outside[..., 2] = np.maximum(np.maximum(p[..., 2] - high_z, -p[..., 2] - 15.0), 0)
+        inside = np.minimum.reduce(
+            [half[0] - np.abs(p[..., 0]), half[1] - np.abs(p[..., 1]), p[..., 2] + 15.0, high_z - p[..., 2]]
+        )
+        return LevelSet(TURNED, np.where(inside > 0, inside, -np.linalg.norm(outside, axis=-1)).astype(np.float32))
+
+    found = surface_distances(block(15.0), block(18.0))
+    top, side = 24 * 18, 2 * (24 + 18)
+    there = top * 3.0 / (2 * top + side * 30)  # the lower top is 3 mm inside the taller block
+    back = (top * 3.0 + side * 3 * 1.5) / (2 * top + side * 33)  # the taller top, and the band of sides below it
+    assert found.msd_mm == pytest.approx((there + back) / 2, rel=0.06)
+
+
+def test_agrees_with_simpleitk_on_masks() -> None:
+    """Hausdorff and Dice of voxel masks; the surfaces differ by definition by up to half a voxel diagonal."""
+    a, b = ball(FINE, 14, (-4.0, 1, 2)).mask(), ellipsoid(FINE, (9, 15, 20)).mask()
+    images = [_image(mask.array) for mask in (a, b)]
+    overlap = sitk.LabelOverlapMeasuresImageFilter()
+    overlap.Execute(*images)
+    assert dice(a, b) == pytest.approx(overlap.GetDiceCoefficient())
+    hausdorff = sitk.HausdorffDistanceImageFilter()
+    hausdorff.Execute(*images)
+    assert surface_distances(a, b).hd_mm == pytest.approx(hausdorff.GetHausdorffDistance(), abs=0.9)
+
+
+def test_dice_of_concentric_balls() -> None:
+    for grid in (FINE, TURNED):
+        expected = 2 * 14**3 / (14**3 + 17**3)
+        assert dice(ball(grid, 14), ball(grid, 17)) == pytest.approx(expected, abs=2e-3)
+
+
+def test_dice_sees_less_than_a_voxel() -> None:
+    assert dice(ball(FINE, 18), ball(FINE, 18.1)) == pytest.approx(2 * 18**3 / (18**3 + 18.1**3), abs=2e-4)
+
+
+def test_common_volume_of_two_balls() -> None:
+    """The lens of two equal balls: pi (4 R + d) (2 R - d)² / 12."""
+    lens = np.pi * (4 * 15 + 12) * (2 * 15 - 12) ** 2 / 12 / 1000
+    found = common_ml(ball(FINE, 15, (0.3, 0.2, -5)), ball(FINE, 15, (0.3, 0.2, 7)))
+    assert found == pytest.approx(lens, rel=5e-3)
+
+
+def test_surface_dice_of_a_step() -> None:
+    a, b = ball(FINE, 18), ball(FINE, 19)
+    assert surface_dice(a, b, 0.9) == 0.0
+    assert surface_dice(a, b, 1.1) == 1.0
+    shifted = ball(FINE, 18, (0.3, 0.2, 4.1))  # within 2 mm where |cos t| is below about a half
+    cosine = (np.arange(20000) + 0.5) / 10000 - 1
+    near = np.abs(np.sqrt(18**2 + 16 + 2 * 18 * 4 * cosine) - 18) <= 2
+    assert surface_dice(a, shifted, 2.0) == pytest.approx(near.mean(), abs=0.02)
+
+
+def test_empty_shapes() -> None:
+    nothing, something = LevelSet(FINE, np.full(FINE.size, -5, np.float32)), ball(FINE, 10)
+    assert surface_distances(nothing, nothing).msd_mm == 0.0
+    assert surface_distances(nothing, something).hd_mm == np.inf
+    assert (dice(nothing, nothing), dice(nothing, something)) == (1.0, 0.0)
+    assert (surface_dice(nothing, nothing, 1.0), surface_dice(something, nothing, 1.0)) == (1.0, 0.0)
+
+
+def test_a_shape_cut_by_its_grid_gets_no_invented_surface() -> None:
+    cut = FINE.crop((0, 0, 0), (26, 59, 63))  # ends at z = -1, through the ball
+    found = surface_of(ball(cut, 18))
+    height = -1 - (0.1 - 18)
+    assert found.area_mm2 == pytest.approx(2 * np.pi * 18 * height, rel=5e-3)
+
+
+def test_overlaps_ask_for_one_grid_and_one_kind() -> None:
+    with pytest.raises(UsageError, match="different grids"):
+        dice(ball(FINE, 10), ball(TURNED, 10))
+    with pytest.raises(UsageError, match="mask"):
+        dice(ball(FINE, 10), Mask(FINE, np.ones(FINE.size, bool)))
+
+
+def _image(array: NDArray[np.bool_]) -> sitk.Image:
+    return sitk.GetImageFromArray(array.astype(np.uint8))
