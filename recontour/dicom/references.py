@@ -21,8 +21,8 @@ class PatientHeader:
 class SeriesIdentity:
     """What a CT series is called in DICOM, and what other objects need to refer to it.
 
-    sop_instance_uids: one per slice plane, in the order of the planes; the same UID again and again for a multi-frame object.
-    frame_numbers: one per slice plane, from 1, for a multi-frame object; empty where every slice is an object of its own.
+    sop_instance_uids: one per slice plane, in the order of the planes; for a multi-frame object the same UID each time.
+    frame_numbers: one per slice plane, from 1, for a multi-frame object; empty where each slice is an object itself.
     """
 
     study_instance_uid: str
@@ -108,7 +108,8 @@ def _difference(a: PatientHeader, b: PatientHeader) -> str:
         return "one of them has no patient ID"
     if not (a.name.strip() and b.name.strip() and a.birth_date and b.birth_date):
         return "neither has a patient ID, and there is no name with a birth date to go by"
-    return "neither has a patient ID, and their names or birth dates differ" if dates_differ or not _same_name(a, b) else ""
+    differ = dates_differ or not _same_name(a, b)
+    return "neither has a patient ID, and their names or birth dates differ" if differ else ""
 
 
 def _same_name(a: PatientHeader, b: PatientHeader) -> bool:
