@@ -7,18 +7,18 @@ slice further, with flat caps, so that the volume is the sum of area x thickness
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recontour.errors import StructuresRefused, UsageError
-from recontour.geometry.grid import Grid, Triple
+from recontour.geometry.cutting import contours_from_level_set
+from recontour.geometry.grid import Grid
 from recontour.geometry.planar import Edges, signed_distance
-from recontour.geometry.simplify import simplify_closed
+from recontour.geometry.planes import Contour, SlicePlane
 from recontour.geometry.volume import LevelSet
 
-Contour = NDArray[np.float64]  # (N, 3) LPS mm, one closed polygon in a plane, the first point not repeated
+__all__ = ["Contour", "SlicePlane", "contours_from_level_set", "level_set_from_contours", "organ_grid"]
 
 # Wide enough that an affine and a field of some mm, interpolated between voxels 3 mm apart, never mix the clipped
 # values into the surface, that shapes which move by 2 cm between slices still interpolate, and that two level sets
@@ -27,52 +27,6 @@ BAND_MM = 10.0
 PLANARITY_MM = 0.2  # a contour may leave its plane by this much: rounding of oriented coordinates, not tilt
 SAME_PLANE_MM = 0.1  # contours closer than this lie on one slice
 LONGEST_GAP_SLICES = 3.5  # up to 2 slices in a row without a contour are interpolated; a longer gap parts the organ
-SPECK_MM2 = 1.0  # about a pixel: smaller islands and holes are noise, and break other readers
-SIMPLIFY_MM = 0.02  # what leaving out points may move an outline: a fiftieth of a pixel
-SAMPLING_MM = 1.0  # in-plane step at which a level set is cut, at most
-
-
-@dataclass(frozen=True)
-class SlicePlane:
-    """The plane of one image.
-
-    origin_mm: LPS point of the centre of pixel (0, 0), ImagePositionPatient.
-    row_direction: LPS unit vector along increasing column index, ImageOrientationPatient[:3] (PS3.3 C.7.6.2.1.1).
-    column_direction: LPS unit vector along increasing row index, ImageOrientationPatient[3:].
-    row_spacing_mm: distance between rows, PixelSpacing[0]; column_spacing_mm: between columns, PixelSpacing[1].
-    rows, columns: pixels.
-    """
-
-    origin_mm: Triple
-    row_direction: Triple
-    column_direction: Triple
-    row_spacing_mm: float
-    column_spacing_mm: float
-    rows: int
-    columns: int
-
-    def __post_init__(self) -> None:
-        axes = np.array([self.row_direction, self.column_direction], float)
-        if axes.shape != (2, 3) or not np.allclose(axes @ axes.T, np.eye(2), atol=1e-4):
-            raise UsageError("directions not orthonormal", where="SlicePlane", allowed="two orthogonal unit vectors")
-        if not (self.row_spacing_mm > 0 and self.column_spacing_mm > 0 and self.rows > 0 and self.columns > 0):
-            raise UsageError("spacing or size not positive", where="SlicePlane", allowed="above 0")
-
-    @property
-    def normal(self) -> NDArray[np.float64]:
-        """(3,) LPS unit vector: row_direction x column_direction."""
-        return np.cross(self.row_direction, self.column_direction)
-
-    @property
-    def position_mm(self) -> float:
-        """Where the plane lies along its normal."""
-        return float(np.dot(self.origin_mm, self.normal))
-
-    def points_at(self, row_mm: NDArray[np.float64], column_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-        """(..., 3) LPS points `row_mm` along row_direction and `column_mm` along column_direction from the origin."""
-        out = np.asarray(row_mm)[..., None] * np.asarray(self.row_direction)
-        out = out + np.asarray(column_mm)[..., None] * np.asarray(self.column_direction)
-        return out + np.asarray(self.origin_mm)
 
 
 def level_set_from_contours(
@@ -165,14 +119,33 @@ def _stacking(
         mine = inside > depth
         depth[mine] = inside[mine]
         weights[mine] = 0
-        weights[np.ix_(mine, part)] = _linear_weights(positions[part], z_mm[mine])
+        weights[np.ix_(mine, part)] = _cubic_weights(positions[part], z_mm[mine])
     return weights, depth
 
 
-def _linear_weights(positions: NDArray[np.float64], z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(G, P): linear interpolation between neighbouring positions, the end's own value beyond it."""
-    identity = np.eye(len(positions))
-    return np.stack([np.interp(z_mm, positions, row) for row in identity], axis=1)
+def _cubic_weights(positions: NDArray[np.float64], z_mm: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(G, P): cubic Hermite interpolation between neighbouring positions, the end's own value beyond it.
+
+    Slopes are those of the parabola through three positions, so uneven ones are taken as they are. A straight line
+    would cut every bulge short: of contours left out and predicted from the rest, it loses 3 % of the area.
+    """
+    count = len(positions)
+    if count < 3:
+        return np.stack([np.interp(z_mm, positions, row) for row in np.eye(count)], axis=1)
+    gap = np.diff(positions)
+    low = np.clip(np.searchsorted(positions, z_mm, side="right") - 1, 0, count - 2)
+    t = np.clip((z_mm - positions[low]) / gap[low], 0, 1)[:, None]
+    slope, value, step = _parabola_slopes(gap), np.eye(count), gap[low][:, None]
+    start = (2 * t + 1) * (t - 1) ** 2 * value[low] + step * t * (t - 1) ** 2 * slope[low]
+    return start + t**2 * (3 - 2 * t) * value[low + 1] + step * t**2 * (t - 1) * slope[low + 1]
+
+
+def _parabola_slopes(gap: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(P, P): the slope at each of P positions, `gap` (P - 1,) apart, as weights of the values there."""
+    chord = np.diff(np.eye(len(gap) + 1), axis=0) / gap[:, None]
+    share = (gap[1:] / (gap[1:] + gap[:-1]))[:, None]
+    inner = share * chord[:-1] + (1 - share) * chord[1:]
+    return np.concatenate([[2 * chord[0] - inner[0]], inner, [2 * chord[-1] - inner[-1]]])
 
 
 def _capped(planar: NDArray[np.float32], depth: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -188,6 +161,8 @@ def organ_grid(contours: Sequence[Contour], planes: Sequence[SlicePlane], margin
 
     Array axis 0 runs along the planes' normal.
     """
+    if not contours or not planes:
+        raise UsageError("no contours or no planes", where="organ_grid", allowed="at least one of each")
     first = planes[0]
     direction = np.column_stack([first.normal, first.column_direction, first.row_direction])
     positions = np.sort([plane.position_mm for plane in planes])
@@ -198,84 +173,3 @@ def organ_grid(contours: Sequence[Contour], planes: Sequence[SlicePlane], margin
     low = np.floor((points.min(axis=0) - margin_mm - anchor) / spacing + 1e-6)
     high = np.ceil((points.max(axis=0) + margin_mm - anchor) / spacing - 1e-6)
     return Grid.of(high - low + 1, spacing, direction @ (anchor + low * spacing), direction)
-
-
-def contours_from_level_set(level_set: LevelSet, planes: Sequence[SlicePlane]) -> list[list[Contour]]:
-    """Where `level_set` is zero on each plane: one list of closed polygons per plane, empty where there are none.
-
-    Planes may lie anywhere and in any orientation. The level set is sampled, trilinear, on a lattice in each plane no
-    coarser than SAMPLING_MM or its own spacing, and cut there by linear interpolation. Holes are polygons of their
-    own (even-odd); islands and holes below SPECK_MM2 are left out; points that do not matter to within SIMPLIFY_MM
-    too. Every point lies on its plane.
-    """
-    out: list[list[Contour]] = [[] for _ in planes]
-    flat: list[NDArray[np.float64]] = []
-    owners: list[int] = []
-    box = _box_of(level_set)
-    if box is None:
-        return out
-    for number, plane in enumerate(planes):
-        for polygon in _cut(level_set, box, plane):
-            flat.append(polygon)
-            owners.append(number)
-    for owner, polygon in zip(owners, simplify_closed(flat, SIMPLIFY_MM), strict=True):
-        out[owner].append(planes[owner].points_at(polygon[:, 0], polygon[:, 1]))
-    return out
-
-
-def _box_of(level_set: LevelSet) -> NDArray[np.float64] | None:
-    """(8, 3) LPS corners of the box of all voxels inside, and one more around it; None where there are none."""
-    inside = level_set.array > 0
-    low, high = np.zeros(3), np.zeros(3)
-    for axis in range(3):
-        others = tuple(k for k in range(3) if k != axis)
-        hits = np.flatnonzero(inside.any(axis=others))
-        if not len(hits):
-            return None
-        low[axis], high[axis] = hits[0] - 1, hits[-1] + 1
-    choice = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T
-    return level_set.grid.points_at(np.where(choice, high, low))
-
-
-def _cut(level_set: LevelSet, box: NDArray[np.float64], plane: SlicePlane) -> list[NDArray[np.float64]]:
-    """Closed polygons (N, 2) of the zero line on `plane`, mm along its row and its column direction."""
-    from contourpy import contour_generator
-
-    heights = (box - np.asarray(plane.origin_mm)) @ plane.normal
-    if heights.min() > 0 or heights.max() < 0:
-        return []
-    u_mm = _lattice(level_set.grid, box, plane, plane.row_direction)
-    v_mm = _lattice(level_set.grid, box, plane, plane.column_direction)
-    values = _sampled(level_set, plane.points_at(*np.meshgrid(u_mm, v_mm)))
-    values[[0, -1]] = values[:, [0, -1]] = -1.0  # closed at the border
-    lines: list[NDArray[np.float64]] = contour_generator(u_mm, v_mm, values).lines(0.0)  # type: ignore[assignment]
-    return [line[:-1] for line in lines if len(line) >= 4 and abs(_area(line[:-1])) >= SPECK_MM2]
-
-
-def _lattice(grid: Grid, box: NDArray[np.float64], plane: SlicePlane, axis: Triple) -> NDArray[np.float64]:
-    """Coordinates along `axis` from the plane's origin, over the box and one more step on either side. They pass
-    through the grid's own voxel centres where its axes are the plane's: sampling there adds no error."""
-    step = min(SAMPLING_MM, *grid.spacing_mm)
-    reach = (box - np.asarray(plane.origin_mm)) @ np.asarray(axis)
-    anchor = float(np.dot(np.subtract(grid.origin_mm, plane.origin_mm), axis))
-    low, high = np.floor((reach.min() - anchor) / step) - 1, np.ceil((reach.max() - anchor) / step) + 1
-    return anchor + step * np.arange(low, high + 1)
-
-
-def _sampled(level_set: LevelSet, points_mm: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Trilinear at (..., 3) LPS points; beyond the grid its border value, so that rounding costs no border slice."""
-    from scipy.ndimage import map_coordinates
-
-    grid = level_set.grid
-    index = np.moveaxis(grid.index_at(points_mm), -1, 0)
-    last = np.reshape(np.array(grid.size) - 1, (3, 1, 1))
-    beyond = ((index < -1e-3) | (index > last + 1e-3)).any(axis=0)
-    values = map_coordinates(level_set.array, index, np.float32, 1, "nearest")
-    values[beyond] = -1.0
-    return values
-
-
-def _area(polygon: NDArray[np.float64]) -> float:
-    """Shoelace, mm2, positive counter-clockwise."""
-    x, y = polygon[:, 0], polygon[:, 1]
-    return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))

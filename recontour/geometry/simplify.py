@@ -28,7 +28,7 @@ def simplify_closed(polygons: Sequence[Points], tolerance_mm: float) -> list[Poi
         gone, cost = _removable(points, ring, moved, tolerance_mm)
         if not gone.any():
             return np.split(points, np.flatnonzero(np.diff(ring)) + 1)
-        before, _ = _neighbours(ring)
+        before, _ = neighbours(ring)
         moved[before[gone]] = cost[gone]
         points, ring, moved = points[~gone], ring[~gone], moved[~gone]
 
@@ -37,7 +37,7 @@ def _removable(
     points: Points, ring: NDArray[np.intp], moved: Points, tolerance_mm: float
 ) -> tuple[NDArray[np.bool_], Points]:
     """Which points go this round, no two neighbours among them, and the bound on their new edges."""
-    before, after = _neighbours(ring)
+    before, after = neighbours(ring)
     cost = _offset(points, points[before], points[after]) + np.maximum(moved[before], moved)
     rank = np.empty(len(points), np.intp)
     rank[np.argsort(cost, kind="stable")] = np.arange(len(points))
@@ -47,8 +47,11 @@ def _removable(
     return gone & (left[ring] >= 3), cost
 
 
-def _neighbours(ring: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Indices of the points before and after each, around its own ring."""
+def neighbours(ring: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices of the points before and after each, around its own ring.
+
+    ring: (N,) the number of the polygon of each point, ascending.
+    """
     index = np.arange(len(ring))
     counts = np.bincount(ring)
     first = np.cumsum(counts) - counts
