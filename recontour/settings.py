@@ -33,16 +33,104 @@ class RegionSettings:
 class RefineSettings:
     """Instance optimisation of the field (network/refine.py)."""
 
+    levels_mm: tuple[float, ...] = (8.0, 4.0, 2.0)  # image spacing, coarse to fine
+    steps: tuple[int, ...] = (10, 10, 10)  # at most, per level
+    window_hu: tuple[float, float] = (-150.0, 300.0)  # soft tissue: what lies outside says nothing of organs
+    variance_floor: float = 2e-3  # noise, in units of the HU window squared
+    window_sigma_voxels: float = 2.0  # of the local correlation
+    window_stride: float = 2.0  # voxels between centres of windows
+    knot_voxels: float = 2.0  # distance of the field's knots
+    knot_min_mm: float = 4.0
+    bending: float = 10.0  # mm^2
+    stretching: float = 0.01
+    dice_weight: float = 0.2
+    step_voxels: float = 2.0  # longest step, in voxels of the level
+    solver_steps: int = 25
+
     def __post_init__(self) -> None:
-        return
+        if len(self.levels_mm) != len(self.steps) or not self.levels_mm:
+            raise SettingsError(f"{self.steps}", where="refine.steps", allowed="one for each of refine.levels_mm")
+
+
+@dataclass(frozen=True)
+class OrganLimits:
+    """What one kind of organ may do between the planning scan and the day.
+
+    volume_review, volume_reject: lowest and highest daily volume over planned volume. shift_review_mm,
+    shift_reject_mm: how far its centre may move, once the scans are aligned.
+    """
+
+    volume_review: tuple[float, float]
+    volume_reject: tuple[float, float]
+    shift_review_mm: float
+    shift_reject_mm: float
+
+    def __post_init__(self) -> None:
+        ratios = (*self.volume_reject[:1], *self.volume_review, *self.volume_reject[1:])
+        if len(ratios) != 4 or not 0 < ratios[0] <= ratios[1] <= 1 <= ratios[2] <= ratios[3]:
+            raise SettingsError(
+                f"review {self.volume_review}, reject {self.volume_reject}",
+                where="qa: volume limits",
+                allowed="two ratios around 1 each, reject outside review",
+            )
+        if not 0 < self.shift_review_mm <= self.shift_reject_mm:
+            raise SettingsError(
+                f"review {self.shift_review_mm}, reject {self.shift_reject_mm}",
+                where="qa: shift limits",
+                allowed="above 0 mm, reject at or above review",
+            )
 
 
 @dataclass(frozen=True)
 class QaSettings:
-    """Where pass becomes review, and review reject (qa/checks.py)."""
+    """Where pass becomes review, and review reject (qa/checks.py). Sources in docs/qa.md; not yet calibrated."""
+
+    bladder: OrganLimits = OrganLimits((0.33, 3.0), (0.1, 8.0), 25.0, 50.0)
+    rectum: OrganLimits = OrganLimits((0.5, 2.0), (0.2, 5.0), 12.0, 30.0)
+    prostate: OrganLimits = OrganLimits((0.8, 1.2), (0.6, 1.6), 12.0, 25.0)
+    seminal_vesicles: OrganLimits = OrganLimits((0.6, 1.6), (0.3, 3.0), 15.0, 30.0)
+    bone: OrganLimits = OrganLimits((0.9, 1.1), (0.75, 1.3), 5.0, 12.0)
+    other: OrganLimits = OrganLimits((0.6, 1.6), (0.3, 3.0), 15.0, 30.0)
+    jacobian_review: tuple[float, float] = (0.2, 5.0)  # local volume change, 1st and 99th percentile inside the organ
+    folding_review: float = 0.001  # share of the organ where the field folds
+    folding_reject: float = 0.01
+    disagreement_review_mm: float = 3.0  # mean distance of the registered and the segmented surface
+    disagreement_reject_mm: float = 6.0
+    match_review: float = 0.7  # correlation of both scans around the organ, after warping
+    match_reject: float = 0.4
+    overlap_review_ml: float = 0.5  # with organs that it did not overlap in the plan
+    alignment_review: float = 0.8  # correlation of both scans after the affine
+    alignment_reject: float = 0.5
+    rotation_review_degrees: float = 5.0
+    rotation_reject_degrees: float = 15.0
+    scale_review: float = 0.05  # a patient does not grow: largest change of length along any direction
+    scale_reject: float = 0.15
 
     def __post_init__(self) -> None:
-        return
+        for name, rising in _QA_PAIRS.items():
+            review, reject = getattr(self, f"{name[0]}_review{name[1]}"), getattr(self, f"{name[0]}_reject{name[1]}")
+            if not (0 <= review <= reject if rising else reject <= review <= 1):
+                order = "reject at or above review" if rising else "reject at or below review"
+                raise SettingsError(f"review {review}, reject {reject}", where=f"qa.{name[0]}", allowed=order)
+        if len(self.jacobian_review) != 2 or not 0 <= self.jacobian_review[0] < 1 < self.jacobian_review[1]:
+            raise SettingsError(f"{self.jacobian_review}", where="qa.jacobian_review", allowed="two values around 1")
+
+    def limits_for(self, organ: str) -> OrganLimits:
+        """The limits of an organ; femoral heads and other bones share one, what is not known takes `other`."""
+        if organ in ("bladder", "rectum", "prostate", "seminal_vesicles"):
+            return cast("OrganLimits", getattr(self, organ))
+        return self.bone if any(word in organ.lower() for word in ("femor", "femur", "bone")) else self.other
+
+
+# (name, unit) of settings with a review and a reject limit: whether larger is worse
+_QA_PAIRS = {
+    ("folding", ""): True,
+    ("disagreement", "_mm"): True,
+    ("rotation", "_degrees"): True,
+    ("scale", ""): True,
+    ("match", ""): False,
+    ("alignment", ""): False,
+}
 
 
 @dataclass(frozen=True)
