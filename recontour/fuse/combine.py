@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -12,7 +10,7 @@ from recontour.fuse.distance import signed_distance
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet
 
-Rule = Literal["registration", "segmentation"] | float
+Rule = str | float  # "registration", "segmentation", or the segmentation's weight in a blend
 
 _SURE = 0.001  # probabilities nearer than this to 0 or 1 are no further from the surface
 

@@ -44,15 +44,21 @@ def volume_ml(shape: Shape) -> float:
 
 def centroid_mm(shape: Shape) -> NDArray[np.float64] | None:
     """(3,) LPS mm: the centre of mass of the sub-voxel coverage; None where empty."""
+    return volume_and_centre(shape)[1]
+
+
+def volume_and_centre(shape: Shape) -> tuple[float, NDArray[np.float64] | None]:
+    """Millilitres, and (3,) LPS mm, from one coverage; 0 and None where empty."""
     found = coverage(shape)
     if found is None:
-        return None
+        return 0.0, None
     share, box = found
+    total = float(share.sum(dtype=np.float64))
     index: list[float] = []
     for axis, part in enumerate(box):
         along = share.sum(axis=tuple(k for k in range(3) if k != axis), dtype=np.float64)
-        index.append(part.start + float(along @ np.arange(len(along))) / float(along.sum()))
-    return shape.grid.points_at(index)
+        index.append(part.start + float(along @ np.arange(len(along))) / total)
+    return total * shape.grid.voxel_ml, shape.grid.points_at(index)
 
 
 def part_volumes_ml(shape: Shape, smallest_share: float = 0.01) -> list[float]:

@@ -97,7 +97,8 @@ def bounding_box(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice, 
         filled = np.flatnonzero(inside.any(axis=others))
         if not len(filled):
             return None
-        parts.append(slice(max(0, int(filled[0]) - margin), int(filled[-1]) + margin + 1))
+        last = min(inside.shape[axis], int(filled[-1]) + margin + 1)
+        parts.append(slice(max(0, int(filled[0]) - margin), last))
     return parts[0], parts[1], parts[2]
 
 

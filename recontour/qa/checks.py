@@ -1,0 +1,250 @@
+"""Pass, review or reject: pure rules on numbers, each with a reason that a clinician can read.
+
+The limits are in settings.QaSettings, where they come from in docs/qa.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from math import hypot
+from typing import Literal
+
+from recontour.qa.words import in_words
+from recontour.settings import OrganLimits, QaSettings
+
+Light = Literal["pass", "review", "reject"]
+LIGHTS: tuple[Light, ...] = ("pass", "review", "reject")
+
+
+@dataclass(frozen=True)
+class RoiFacts:
+    """What was measured of one ROI (qa/measure.py).
+
+    before_ml, after_ml: planned and daily volume. shift_mm: of its centre, LPS, after alignment.
+    jacobian_*: local volume change planning over daily inside the organ, extremes and percentiles; folding: the share
+    of the organ where it is not positive. disagreement_mm: mean distance of both paths' surfaces; image_match:
+    correlation of both scans around the organ; both None where there is none to measure.
+    overlap_ml: with organs that it did not overlap in the plan. touches_border: cut by the edge of the daily scan.
+    """
+
+    name: str
+    organ: str
+    before_ml: float
+    after_ml: float
+    shift_mm: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    jacobian_min: float = 1.0
+    jacobian_max: float = 1.0
+    jacobian_p01: float = 1.0
+    jacobian_p99: float = 1.0
+    folding: float = 0.0
+    disagreement_mm: float | None = None
+    image_match: float | None = None
+    parts_before: int = 1
+    parts_after: int = 1
+    touches_border: bool = False
+    overlap_ml: float = 0.0
+
+
+@dataclass(frozen=True)
+class StudyFacts:
+    """What was measured of the whole fraction.
+
+    rotation_degrees, scale: of the affine; scale is the largest change of length in any direction, 1.02 is 2 %.
+    alignment_match: correlation of both scans after the affine, None where not measured. same_patient: whether both
+    scans name one patient. left_out: ROIs that were asked for and could not be brought over.
+    """
+
+    rotation_degrees: float = 0.0
+    scale: float = 1.0
+    alignment_match: float | None = None
+    same_patient: bool = True
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`light`, and one sentence for every rule that did not pass, the gravest first."""
+
+    light: Light
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule that did not pass."""
+
+    light: Light
+    reason: str
+
+
+def judge(facts: RoiFacts, settings: QaSettings) -> Verdict:
+    """The verdict on one ROI. An ROI that was lost is judged by that alone."""
+    lost = _lost(facts)
+    if lost:
+        return _verdict([lost])
+    limits = settings.limits_for(facts.organ)
+    return _verdict(rule(facts, settings, limits) for rule in ROI_RULES)
+
+
+def judge_study(facts: StudyFacts, rois: Iterable[Verdict], settings: QaSettings) -> Verdict:
+    """The verdict on the fraction: the gravest of its own rules and of its ROIs. Reasons: its own, and a count."""
+    own = [rule(facts, settings) for rule in STUDY_RULES]
+    lights = [verdict.light for verdict in rois]
+    if not lights:
+        own.append(Finding("reject", "No ROI was brought over to the daily scan."))
+    grave: tuple[tuple[Light, str], ...] = (("reject", "rejected"), ("review", "to be reviewed"))
+    for light, what in grave:
+        count = sum(found == light for found in lights)
+        if count:
+            own.append(Finding(light, f"{count} of {len(lights)} ROIs {'is' if count == 1 else 'are'} {what}."))
+    return _verdict(own)
+
+
+def _verdict(findings: Iterable[Finding | None]) -> Verdict:
+    found = sorted((f for f in findings if f), key=lambda f: -LIGHTS.index(f.light))
+    return Verdict(found[0].light if found else "pass", tuple(f.reason for f in found))
+
+
+def _lost(facts: RoiFacts) -> Finding | None:
+    if facts.before_ml <= 0:
+        return Finding("reject", "The planning contours enclose no volume.")
+    if facts.after_ml <= 0:
+        return Finding("reject", f"Nothing is left on the daily scan of {facts.before_ml:.1f} ml in the plan.")
+    return None
+
+
+def _volume(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    ratio = facts.after_ml / facts.before_ml
+    light = _outside(ratio, limits.volume_review, limits.volume_reject)
+    low, high = limits.volume_reject if light == "reject" else limits.volume_review
+    change = f"The volume went from {facts.before_ml:.1f} to {facts.after_ml:.1f} ml, {ratio:.2f} times"
+    return _found(light, f"{change}; {low:.2f} to {high:.2f} times is allowed.")
+
+
+def _shift(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    moved = hypot(*facts.shift_mm)
+    light = _above(moved, limits.shift_review_mm, limits.shift_reject_mm)
+    limit = limits.shift_reject_mm if light == "reject" else limits.shift_review_mm
+    return _found(light, f"The centre moved by {moved:.1f} mm ({in_words(facts.shift_mm)}); {limit:.0f} mm is allowed.")
+
+
+def _stretch(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    low, high = settings.jacobian_review
+    if low <= facts.jacobian_p01 and facts.jacobian_p99 <= high:
+        return None
+    change = f"Inside it the volume changes locally by factors of {facts.jacobian_p01:.2f} to {facts.jacobian_p99:.2f}"
+    return Finding("review", f"{change}; {low:g} to {high:g} is allowed.")
+
+
+def _folding(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    light = _above(facts.folding, settings.folding_review, settings.folding_reject)
+    limit = settings.folding_reject if light == "reject" else settings.folding_review
+    return _found(light, f"The deformation folds over itself in {facts.folding:.2%} of it; {limit:.2%} is allowed.")
+
+
+def _disagreement(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    if facts.disagreement_mm is None:
+        return None
+    light = _above(facts.disagreement_mm, settings.disagreement_review_mm, settings.disagreement_reject_mm)
+    limit = settings.disagreement_reject_mm if light == "reject" else settings.disagreement_review_mm
+    apart = f"The carried-over and the newly found contour are {facts.disagreement_mm:.1f} mm apart on average"
+    return _found(light, f"{apart}; {limit:.1f} mm is allowed.")
+
+
+def _match(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    if facts.image_match is None:
+        return None
+    light = _below(facts.image_match, settings.match_review, settings.match_reject)
+    limit = settings.match_reject if light == "reject" else settings.match_review
+    looks = f"Around it the warped planning scan resembles the daily scan by {facts.image_match:.2f} (correlation)"
+    return _found(light, f"{looks}; {limit:.2f} is required.")
+
+
+def _border(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    return _found(
+        "review" if facts.touches_border else "pass",
+        "It reaches the edge of the daily scan; what lies beyond has no contour.",
+    )
+
+
+def _parts(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    before, after = facts.parts_before, facts.parts_after
+    return _found(
+        "review" if before != after else "pass",
+        f"It is in {after} part{'s' * (after != 1)} on the daily scan; the plan had {before}.",
+    )
+
+
+def _overlap(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    light = _above(facts.overlap_ml, settings.overlap_review_ml, float("inf"))
+    shared = f"It shares {facts.overlap_ml:.1f} ml with organs that it did not overlap in the plan"
+    return _found(light, f"{shared}; {settings.overlap_review_ml:.1f} ml is allowed.")
+
+
+RoiRule = Callable[[RoiFacts, QaSettings, OrganLimits], Finding | None]
+ROI_RULES: tuple[RoiRule, ...] = (
+    _volume,
+    _shift,
+    _stretch,
+    _folding,
+    _disagreement,
+    _match,
+    _border,
+    _parts,
+    _overlap,
+)
+
+
+def _alignment(facts: StudyFacts, settings: QaSettings) -> Finding | None:
+    if facts.alignment_match is None:
+        return None
+    light = _below(facts.alignment_match, settings.alignment_review, settings.alignment_reject)
+    limit = settings.alignment_reject if light == "reject" else settings.alignment_review
+    looks = f"After alignment the two scans resemble each other by {facts.alignment_match:.2f} (correlation)"
+    return _found(light, f"{looks}; {limit:.2f} is required.")
+
+
+def _rotation(facts: StudyFacts, settings: QaSettings) -> Finding | None:
+    light = _above(facts.rotation_degrees, settings.rotation_review_degrees, settings.rotation_reject_degrees)
+    limit = settings.rotation_reject_degrees if light == "reject" else settings.rotation_review_degrees
+    return _found(light, f"The patient lies {facts.rotation_degrees:.1f} degrees turned; {limit:.0f} is allowed.")
+
+
+def _scale(facts: StudyFacts, settings: QaSettings) -> Finding | None:
+    change = abs(facts.scale - 1.0)
+    light = _above(change, settings.scale_review, settings.scale_reject)
+    limit = settings.scale_reject if light == "reject" else settings.scale_review
+    return _found(light, f"Alignment stretches the patient by {change:.0%} in one direction; {limit:.0%} is allowed.")
+
+
+def _patient(facts: StudyFacts, settings: QaSettings) -> Finding | None:
+    return _found("pass" if facts.same_patient else "review", "The two scans do not name the same patient.")
+
+
+def _left_out(facts: StudyFacts, settings: QaSettings) -> Finding | None:
+    names = ", ".join(facts.left_out)
+    return _found("review" if names else "pass", f"Asked for and not brought over: {names}.")
+
+
+StudyRule = Callable[[StudyFacts, QaSettings], Finding | None]
+STUDY_RULES: tuple[StudyRule, ...] = (_patient, _alignment, _rotation, _scale, _left_out)
+
+
+def _found(light: Light, reason: str) -> Finding | None:
+    return None if light == "pass" else Finding(light, reason)
+
+
+def _above(value: float, review: float, reject: float) -> Light:
+    """A value that is not a number is above every limit."""
+    return "pass" if value <= review else "review" if value <= reject else "reject"
+
+
+def _below(value: float, review: float, reject: float) -> Light:
+    return "pass" if value >= review else "review" if value >= reject else "reject"
+
+
+def _outside(value: float, review: tuple[float, float], reject: tuple[float, float]) -> Light:
+    if review[0] <= value <= review[1]:
+        return "pass"
+    return "review" if reject[0] <= value <= reject[1] else "reject"

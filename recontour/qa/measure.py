@@ -1,0 +1,153 @@
+"""The numbers that the checks judge, from shapes, scans and the field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recontour.geometry.affine import Affine
+from recontour.geometry.field import Field, jacobian_determinant
+from recontour.geometry.grid import Grid
+from recontour.geometry.volume import LevelSet, Volume
+from recontour.qa.checks import RoiFacts
+from recontour.qa.metrics import surface_distances
+from recontour.qa.shape import part_volumes_ml, volume_and_centre
+from recontour.qa.surface import bounding_box
+
+WINDOW_HU = (-150.0, 300.0)  # soft tissue: gas that comes and goes counts no more than fat
+SHELL_MM = 5.0  # on both sides of the organ's surface, where a contour is right or wrong
+
+
+@dataclass(frozen=True, eq=False)
+class Day:
+    """What all ROIs of a fraction share.
+
+    affine_daily_to_planning, field_daily_to_planning: of the result. scan: the daily scan's whole grid.
+    fixed, warped: the daily scan and the warped planning scan on one grid, the daily shapes' own; None: no image match.
+    """
+
+    affine_daily_to_planning: Affine
+    field_daily_to_planning: Field | None
+    scan: Grid
+    fixed: Volume | None = None
+    warped: Volume | None = None
+
+
+@dataclass(frozen=True)
+class AlignmentFacts:
+    """An affine in the clinic's terms. shift_mm: LPS, of the point asked for, planning minus daily.
+    rotation_degrees: about one axis. scale: the change of length that is farthest from 1."""
+
+    shift_mm: tuple[float, float, float]
+    rotation_degrees: float
+    scale: float
+
+
+def measure_roi(
+    name: str,
+    organ: str,
+    planning: LevelSet,
+    daily: LevelSet,
+    day: Day,
+    paths: tuple[LevelSet, LevelSet] | None = None,
+    overlap_ml: float = 0.0,
+) -> RoiFacts:
+    """The facts of one ROI.
+
+    planning, daily: its shape in either frame. paths: the registered and the segmented shape, where there are both.
+    The shift is that of the daily centre from where the affine alone would have put the planned one.
+    """
+    before, planned_centre = volume_and_centre(planning)
+    after, daily_centre = volume_and_centre(daily)
+    if planned_centre is None or daily_centre is None:
+        return RoiFacts(name, organ, before, after, parts_after=len(part_volumes_ml(daily)))
+    shift = daily_centre - day.affine_daily_to_planning.inverse().apply(planned_centre)
+    jacobian = jacobian_inside(day.field_daily_to_planning, daily)
+    return RoiFacts(
+        name=name,
+        organ=organ,
+        before_ml=before,
+        after_ml=after,
+        shift_mm=(float(shift[0]), float(shift[1]), float(shift[2])),
+        jacobian_min=float(jacobian.min()),
+        jacobian_max=float(jacobian.max()),
+        jacobian_p01=float(np.percentile(jacobian, 1)),
+        jacobian_p99=float(np.percentile(jacobian, 99)),
+        folding=float((jacobian <= 0).mean()),
+        disagreement_mm=surface_distances(*paths).msd_mm if paths else None,
+        image_match=image_match(day.fixed, day.warped, daily) if day.fixed and day.warped else None,
+        parts_before=len(part_volumes_ml(planning)),
+        parts_after=len(part_volumes_ml(daily)),
+        touches_border=touches_border(daily, day.scan),
+        overlap_ml=overlap_ml,
+    )
+
+
+def jacobian_inside(field: Field | None, shape: LevelSet) -> NDArray[np.float32]:
+    """(N,): the Jacobian determinant at the voxels of `field` that lie in `shape`; one 1 where there is neither.
+
+    The shape must be on the field's grid: where it is not, or is empty, there is nothing to measure.
+    """
+    box = bounding_box(shape.array > 0, margin=1)
+    if field is None or box is None or not field.grid.same_as(shape.grid):
+        return np.ones(1, np.float32)
+    z, y, x = box
+    grid = field.grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+    if min(grid.size) < 2:
+        return np.ones(1, np.float32)
+    determinant = jacobian_determinant(Field(grid, field.array[(slice(None), *box)]))
+    return determinant[shape.array[box] > 0]
+
+
+def image_match(fixed: Volume, warped: Volume, organ: LevelSet) -> float | None:
+    """Pearson's correlation of both scans, HU within the soft-tissue window, in a shell of 5 mm on both sides of the
+    organ's surface; None where either is uniform there."""
+    reach = int(np.ceil(SHELL_MM / min(organ.grid.spacing_mm)))
+    box = bounding_box(organ.array > 0, margin=reach)
+    if box is None:
+        return None
+    shell = np.abs(organ.array[box]) < SHELL_MM
+    a, b = (np.clip(scan.array[box][shell], *WINDOW_HU).astype(np.float64) for scan in (fixed, warped))
+    return correlation(a, b)
+
+
+def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
+    """Pearson's, of two (N,) arrays; None where either spreads by less than 1 HU."""
+    if a.size < 2 or min(a.std(), b.std()) < 1.0:
+        return None
+    return float(((a - a.mean()) * (b - b.mean())).mean() / (a.std() * b.std()))
+
+
+def touches_border(shape: LevelSet, scan: Grid) -> bool:
+    """Whether a voxel of the shape lies in the outermost layer of the scan's voxels, or beyond."""
+    box = bounding_box(shape.array > 0, margin=0)
+    if box is None:
+        return False
+    corners = Grid.of(
+        [part.stop - part.start for part in box],
+        shape.grid.spacing_mm,
+        shape.grid.points_at([part.start for part in box]),
+        shape.grid.direction,
+    ).corners_mm()
+    if _within(scan.index_at(corners), scan):
+        return False
+    inside = np.argwhere(shape.array[box] > 0) + [part.start for part in box]
+    return not _within(scan.index_at(shape.grid.points_at(inside)), scan)
+
+
+def alignment_of(affine_daily_to_planning: Affine, at_mm: NDArray[np.float64]) -> AlignmentFacts:
+    """Shift, rotation and scale of an affine; `at_mm` (3,) daily LPS: the point whose shift is meant.
+
+    Rotation and stretch are parted by the polar decomposition (Higham, SIAM J Sci Stat Comput 1986).
+    """
+    u, stretch, v = np.linalg.svd(affine_daily_to_planning.matrix[:3, :3])
+    rotation = u @ v
+    angle = np.rad2deg(np.arccos(np.clip((np.trace(rotation) - 1) / 2, -1, 1)))
+    x, y, z = (float(s) for s in affine_daily_to_planning.apply(at_mm) - at_mm)
+    return AlignmentFacts((x, y, z), float(angle), float(stretch[np.argmax(np.abs(stretch - 1))]))
+
+
+def _within(index: NDArray[np.float64], scan: Grid) -> bool:
+    return bool((index >= 0.5).all() and (index <= np.asarray(scan.size) - 1.5).all())
