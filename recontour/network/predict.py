@@ -1,0 +1,244 @@
+"""Runs a network over a region, in tiles, and gives the same answer whatever the tiles.
+
+Near a tile's border an output voxel depends on where the border is: the strided convolutions are padded with zeros on
+the low side, and up-sampling repeats the last voxel on both. Carried through to the fine output this reaches 7 voxels
+in from the low side and 3 from the high side (measured: tests/network/test_predict.py). Tiles therefore overlap by
+LOW + HIGH voxels, keep the rest, and start on multiples of 4, the stride of the coarsest level.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from recontour.errors import MemoryShort, UsageError
+from recontour.geometry.field import Field
+from recontour.geometry.grid import Grid, Index
+from recontour.geometry.volume import Volume
+from recontour.network.architectures import Network
+from recontour.network.blocks import Conv
+from recontour.network.catalogue import LABELS, MOVING_LABELS
+from recontour.network.released import ModelCard, ReleasedModel
+
+LOW, HIGH = 28, 24  # input voxels a tile needs before its first, and after its last, output voxel
+STEP = 4
+CPU_BYTES = 2e9  # leaves half of 4 GB to the scans and the libraries
+# Of the input: peak memory of the cross-stitch network, which needs most (measured 535 and 302).
+BYTES_PER_VOXEL = {torch.float32: 600.0, torch.bfloat16: 340.0}
+
+Precision = Literal["auto", "fp32", "bf16"]
+Pieces = dict[str, NDArray[np.float32]]
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """On the region's grid; None where the network has no such head.
+
+    field: daily -> planning (affinely aligned) points. probabilities: (K, D, H, W) float32, one channel for each of
+    LABELS, summing to 1.
+    """
+
+    field: Field | None
+    probabilities: NDArray[np.float32] | None
+
+
+def predict(
+    model: ReleasedModel,
+    fixed: Volume,
+    moving: Volume,
+    moving_labels: NDArray[np.uint8] | None,
+    region: Grid,
+    device: str = "auto",
+    precision: Precision = "auto",
+) -> Prediction:
+    """The field and the organ probabilities over `region`.
+
+    fixed, moving: the daily scan, and the planning scan affinely resampled onto the same axial 1 mm grid, HU.
+    moving_labels: (D, H, W) on that grid, values as in LABELS (None where the network does not ask for it).
+    region: voxels of that grid, or beyond it. The networks look 28 voxels ahead of and 24 behind the region; what the
+    scans do not hold of that repeats their outermost voxels.
+    device: auto, cpu, cuda, cuda:N. precision: fp32 is the reference; auto takes bf16 where the processor has it.
+    Raises UsageError where grids, labels or device do not fit, MemoryShort where not even small tiles do.
+    """
+    where_to = choose_device(device)
+    dtype = choose_precision(precision, where_to)
+    low = _offset(fixed, moving, region)
+    channels = _channels(model, fixed, moving, moving_labels)
+    network = prepare(model.network, where_to, dtype)
+    tile = choose_tile(region.size, _voxels_that_fit(where_to, dtype))
+    block = _with_context(channels, low, region.size, tile)
+    pieces = run_in_tiles(network, torch.as_tensor(block, dtype=dtype), region.size, tile)
+    field = Field(region, pieces["field"]) if "field" in pieces else None
+    return Prediction(field, pieces.get("probabilities"))
+
+
+def choose_device(name: str) -> torch.device:
+    """auto: the first CUDA device, else the CPU. Raises UsageError where the device is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    there = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
+    there += [f"cuda:{k}" for k in range(torch.cuda.device_count())]
+    if name not in there:
+        raise UsageError(f"device {name!r} is not there", where="device", allowed=", ".join(["auto", *there]))
+    return torch.device(name)
+
+
+def choose_precision(precision: str, device: torch.device) -> torch.dtype:
+    """auto: bfloat16 where the processor computes it natively (AMX, AVX512_BF16, CUDA from Ampere on), else float32."""
+    if precision == "fp32":
+        return torch.float32
+    if precision == "bf16":
+        return torch.bfloat16
+    if precision != "auto":
+        raise UsageError(f"precision {precision!r}", where="precision", allowed="auto, fp32, bf16")
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.get_device_capability(device) >= (8, 0) else torch.float32
+    return torch.bfloat16 if _cpu_has_bf16() else torch.float32
+
+
+def prepare(network: Network, device: torch.device, dtype: torch.dtype) -> Network:
+    """A copy that computes the same, faster: batch norms folded into the convolutions, channels last.
+
+    The heads stay float32: a field of 10 mm in bfloat16 would be rounded to 0.06 mm.
+    """
+    fast = copy.deepcopy(network).eval()
+    for module in fast.modules():
+        if isinstance(module, Conv):
+            module[0], module[1] = _folded(module[0], module[1]), nn.Identity()
+    fast.to(device, dtype)
+    for heads in (fast.segment, fast.register_field):
+        if heads is not None:
+            heads.to(torch.float32)
+    for parameter in fast.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    return fast
+
+
+def choose_tile(size: Index, voxels: float) -> Index:
+    """The output tile, multiples of 4, that covers `size` with the fewest input voxels computed, none over `voxels`.
+
+    Raises MemoryShort where a sixteenth of every side is still too large.
+    """
+    z_sides, y_sides, x_sides = ({-(-n // (STEP * k)) * STEP for k in range(1, 17)} for n in size)
+    fitting = [
+        tile
+        for tile in itertools.product(sorted(z_sides), sorted(y_sides), sorted(x_sides))
+        if _input_voxels(tile) <= voxels
+    ]
+    if not fitting:
+        raise MemoryShort("the network does not fit", where="memory", allowed="1 GB free, or method refine")
+    return min(fitting, key=lambda tile: _input_voxels(tile) * _tiles_needed(size, tile))
+
+
+def _folded(conv: nn.Module, norm: nn.Module) -> nn.Module:
+    """The convolution that computes norm(conv(x)) by itself, in evaluation mode."""
+    fusion: Any = nn.utils.fusion
+    return cast(nn.Module, fusion.fuse_conv_bn_eval(conv, norm))
+
+
+def run_in_tiles(network: Network, block: Tensor, size: Index, tile: Index) -> Pieces:
+    """Field (3, *size) in mm and probabilities (K, *size) of a network over a block.
+
+    block: (3, ...), fixed, moving and labels, scaled, with LOW voxels of context before and at least HIGH after, and
+    enough for whole tiles: see `_with_context`. tile: output voxels a tile keeps, multiples of 4.
+    """
+    device = next(network.parameters()).device
+    whole: Pieces = {}
+    for start in itertools.product(*(range(0, n, t) for n, t in zip(size, tile, strict=True))):
+        cut = tuple(slice(a, a + t + LOW + HIGH) for a, t in zip(start, tile, strict=True))
+        for name, piece in _run_tile(network, block[:, *cut].to(device)).items():
+            out = whole.setdefault(name, np.empty((len(piece), *size), np.float32))
+            keep = tuple(slice(0, min(t, n - a)) for a, t, n in zip(start, tile, size, strict=True))
+            place = tuple(slice(a, a + t) for a, t in zip(start, tile, strict=True))
+            out[:, *place] = piece[:, *keep].numpy()
+    return whole
+
+
+@torch.inference_mode()
+def _run_tile(network: Network, patch: Tensor) -> dict[str, Tensor]:
+    """(3, t + LOW + HIGH) -> field and probabilities (channels, t), float32, on the CPU."""
+    output = network(*patch[:, None, None])
+    drop_low, drop_high = LOW - 20, HIGH - 20  # the fine output starts 20 voxels in
+    inner = (slice(None), *(slice(drop_low, -drop_high),) * 3)
+    out: dict[str, Tensor] = {}
+    if output.field_mm is not None:
+        out["field"] = output.field_mm[2][0][inner].float().cpu()
+    if output.logits is not None:
+        out["probabilities"] = output.logits[2][0][inner].float().softmax(dim=0).cpu()
+    return out
+
+
+def _offset(fixed: Volume, moving: Volume, region: Grid) -> NDArray[np.int64]:
+    """The voxel (z, y, x) of the scans' grid at which the region begins."""
+    if not fixed.grid.same_as(moving.grid):
+        raise UsageError("the two scans lie on different grids", where="predict", allowed="one 1 mm grid for both")
+    for name, grid in (("fixed", fixed.grid), ("region", region)):
+        if not grid.is_axial() or not np.allclose(grid.spacing_mm, 1.0, atol=1e-4):
+            raise UsageError(f"{name}: spacing {grid.spacing_mm} mm", where="predict", allowed="axial, 1 mm isotropic")
+    exact = fixed.grid.index_at(region.origin_mm)
+    low = np.rint(exact).astype(np.int64)
+    if np.abs(exact - low).max() > 1e-2:
+        raise UsageError("the region lies between the voxels of the scans", where="predict", allowed="voxels of them")
+    return low
+
+
+def _channels(
+    model: ReleasedModel, fixed: Volume, moving: Volume, labels: NDArray[np.uint8] | None
+) -> NDArray[np.float32]:
+    """(3, D, H, W): both scans and the labels as the network was trained on them."""
+    if labels is None:
+        if MOVING_LABELS in model.network.inputs:
+            raise UsageError("no planning labels", where=model.card.name, allowed="moving_labels for this model")
+        labels = np.zeros(fixed.grid.size, np.uint8)
+    if labels.shape != fixed.grid.size or int(labels.max(initial=0)) >= len(LABELS):
+        found = f"labels of shape {labels.shape} up to {labels.max(initial=0)}"
+        raise UsageError(found, where="moving_labels", allowed=f"shape {fixed.grid.size}, values below {len(LABELS)}")
+    return np.stack([scale_hu(fixed.array, model.card), scale_hu(moving.array, model.card), labels.astype(np.float32)])
+
+
+def scale_hu(array: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:
+    """HU, clipped to the card's window, in thousands."""
+    return np.clip(array, *card.hu_window).astype(np.float32) / np.float32(1000.0)
+
+
+def _with_context(
+    channels: NDArray[np.float32], low: NDArray[np.int64], size: Index, tile: Index
+) -> NDArray[np.float32]:
+    """The channels from LOW before voxel `low` to HIGH after whole tiles; beyond the scans their border repeated."""
+    axes = [
+        np.clip(np.arange(a - LOW, a + -(-n // t) * t + HIGH), 0, have - 1)
+        for a, n, t, have in zip((int(v) for v in low), size, tile, channels.shape[1:], strict=True)
+    ]
+    return channels[:, axes[0][:, None, None], axes[1][:, None], axes[2]]
+
+
+def _tiles_needed(size: Index, tile: Index) -> float:
+    return float(np.prod([-(-n // t) for n, t in zip(size, tile, strict=True)]))
+
+
+def _input_voxels(tile: Index) -> float:
+    return float(np.prod([t + LOW + HIGH for t in tile]))
+
+
+def _voxels_that_fit(device: torch.device, dtype: torch.dtype) -> float:
+    """Input voxels of the largest tile, from the memory that is free and the feature maps alive at once."""
+    import psutil
+
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else psutil.virtual_memory().available
+    budget = 0.7 * free if device.type == "cuda" else min(0.5 * free, CPU_BYTES)
+    return budget / BYTES_PER_VOXEL[dtype]
+
+
+def _cpu_has_bf16() -> bool:
+    if not hasattr(torch.cpu, "get_capabilities"):  # added after torch 2.6
+        return False
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("amx_bf16") or capabilities.get("avx512_bf16"))

@@ -1,0 +1,187 @@
+"""Released models: folders that explain themselves.
+
+    models/<name>/card.toml             what it is, what it was trained on, what it scores, what it is for
+                  weights.safetensors   its weights, bound to the card by their sha256
+                  README.md
+
+Cards are read without torch. Weights are checked against the card each time they are opened; nothing is downloaded
+and nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from recontour.errors import ModelRefused
+from recontour.network.catalogue import ARCHITECTURES, LABELS
+
+if TYPE_CHECKING:
+    from recontour.network.architectures import Network
+
+CARD, WEIGHTS = "card.toml", "weights.safetensors"
+OutputPath = Literal["registration", "segmentation", "blend"]
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a model says of itself: the keys of card.toml.
+
+    labels: the order of its segmentation channels and the values of its label map. spacing_mm: the isotropic grid
+    it works on. hu_window: HU are clipped to it and divided by 1000. path_per_organ: which output gives the contour.
+    released: ISO date. training, scores: as written on the card. limits: where not to trust it.
+    Raises ModelRefused where a value does not fit this version of recontour.
+    """
+
+    name: str
+    architecture: str
+    inputs: tuple[str, ...]
+    weights_sha256: str = ""
+    labels: tuple[str, ...] = LABELS
+    spacing_mm: float = 1.0
+    hu_window: tuple[float, float] = (-1000.0, 1000.0)
+    path_per_organ: dict[str, OutputPath] = field(default_factory=dict[str, OutputPath])
+    released: str = ""
+    summary: str = ""
+    intended_use: str = ""
+    limits: tuple[str, ...] = ()
+    training: dict[str, Any] = field(default_factory=dict[str, Any])
+    scores: tuple[dict[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        _known(self.name, "architecture", [self.architecture], tuple(ARCHITECTURES))
+        _known(self.name, "labels", [self.labels], (LABELS,))
+        _known(self.name, "spacing_mm", [self.spacing_mm], (1.0,))
+        _known(self.name, "path_per_organ", self.path_per_organ.values(), get_args(OutputPath))
+        _known(self.name, "path_per_organ", self.path_per_organ, LABELS[1:])
+        if len(self.hu_window) != 2 or not self.hu_window[0] < self.hu_window[1]:
+            raise ModelRefused(f"hu_window {self.hu_window}", where=self.name, allowed="two HU, the lower one first")
+
+
+@dataclass(frozen=True)
+class ListedModel:
+    """One line of a listing: `fault` is empty where the card is readable and the weights are what it says."""
+
+    name: str
+    folder: Path
+    card: ModelCard | None
+    fault: str
+
+
+@dataclass(frozen=True, eq=False)
+class ReleasedModel:
+    """A card and the network it speaks of, in evaluation mode, float32, on the CPU."""
+
+    card: ModelCard
+    network: Network
+
+
+def models_folder() -> Path:
+    """Where the released models lie: inside the installed package, or beside it in a checkout. Raises ModelRefused."""
+    spec = importlib.util.find_spec("recontour")
+    package = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
+    for folder in [p / "models" for p in package] + [p.parent / "models" for p in package]:
+        if folder.is_dir():
+            return folder
+    raise ModelRefused("no released models in this installation", allowed="reinstall recontour, or name a model folder")
+
+
+def list_models(folder: Path | None = None) -> list[ListedModel]:
+    """All models below `folder` (default: the released ones), by name; cards read, weights checked, no torch."""
+    home = folder or models_folder()
+    return [_listed(path.parent) for path in sorted(home.glob(f"*/{CARD}"))]
+
+
+def open_model(name_or_folder: str | Path = "", folder: Path | None = None) -> ReleasedModel:
+    """The model of that name below `folder` (default: the released ones), or in that folder; empty: the newest.
+
+    Raises ModelRefused where it is missing, its weights are not those of the card, or do not fit the network.
+    """
+    home = _find(str(name_or_folder), folder)
+    card = read_card(home)
+    return ReleasedModel(card, _network(card, _verified_weights(home, card)))
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of the model in `folder`, without torch. Raises ModelRefused."""
+    try:
+        raw = tomllib.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ModelRefused("the card cannot be read", where=f"{folder.name}/{CARD}", allowed="a TOML file") from error
+    known = {f.name for f in fields(ModelCard)}
+    _known(folder.name, CARD, raw, tuple(sorted(known)))
+    for key in ("name", "architecture", "inputs", "weights_sha256"):
+        if key not in raw:
+            raise ModelRefused(f"the card has no {key}", where=f"{folder.name}/{CARD}")
+    values: dict[str, Any] = {key: _frozen(value) for key, value in raw.items()}
+    return ModelCard(**values)
+
+
+def _frozen(value: Any) -> Any:
+    """TOML has lists where the card has tuples."""
+    return tuple(cast(list[Any], value)) if isinstance(value, list) else value
+
+
+def _listed(folder: Path) -> ListedModel:
+    card = None
+    try:
+        card = read_card(folder)
+        _verified_weights(folder, card)
+    except ModelRefused as refusal:
+        return ListedModel(folder.name, folder, card, refusal.found)
+    return ListedModel(card.name, folder, card, "")
+
+
+def _find(name_or_folder: str, folder: Path | None) -> Path:
+    if name_or_folder and (Path(name_or_folder) / CARD).is_file():
+        return Path(name_or_folder)
+    home = folder or models_folder()
+    names = sorted(path.parent.name for path in home.glob(f"*/{CARD}"))
+    if name_or_folder in names:
+        return home / name_or_folder
+    if name_or_folder or not names:
+        found = f"no model {name_or_folder!r}" if name_or_folder else "no model"
+        raise ModelRefused(found, where=home.name, allowed=", ".join(names) or "a folder with a card.toml")
+    return max((home / name for name in names), key=lambda path: read_card(path).released)
+
+
+def _verified_weights(folder: Path, card: ModelCard) -> bytes:
+    """The bytes of the weights, after their sha256 was compared with the card's."""
+    where = f"{folder.name}/{WEIGHTS}"
+    try:
+        content = (folder / WEIGHTS).read_bytes()
+    except OSError as error:
+        raise ModelRefused("the weights are missing", where=where, allowed="reinstall recontour") from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != card.weights_sha256:
+        raise ModelRefused(
+            "the weights are not those of the card", where=where, allowed=f"sha256 {card.weights_sha256}, not {found}"
+        )
+    return content
+
+
+def _network(card: ModelCard, content: bytes) -> Network:
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    from recontour.network.architectures import build_network
+
+    network = build_network(card.architecture, card.inputs)
+    try:
+        network.load_state_dict(load(content))
+    except (SafetensorError, RuntimeError) as error:
+        allowed = f"the weights of a {card.architecture} network"
+        raise ModelRefused("the weights do not fit the network", where=card.name, allowed=allowed) from error
+    if not all(bool(p.isfinite().all()) for p in network.state_dict().values()):
+        raise ModelRefused("weights that are not finite", where=card.name, allowed="a model that was trained to an end")
+    return network.eval()
+
+
+def _known(name: str, key: str, values: Any, allowed: tuple[Any, ...]) -> None:
+    for value in values:
+        if value not in allowed:
+            raise ModelRefused(f"{key}: {value!r}", where=name, allowed=" | ".join(str(a) for a in allowed))
