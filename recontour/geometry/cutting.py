@@ -81,7 +81,7 @@ def _lattice(grid: Grid, box: Points, plane: SlicePlane, axis: Triple) -> Points
     reach = (box - np.asarray(plane.origin_mm)) @ np.asarray(axis)
     anchor = float(np.dot(np.subtract(grid.origin_mm, plane.origin_mm), axis))
     low, high = np.floor((reach.min() - anchor) / step) - 1, np.ceil((reach.max() - anchor) / step) + 1
-    return anchor + step * np.arange(low, high + 1)
+    return anchor + step * np.arange(int(low), int(high) + 1, dtype=np.float64)
 
 
 def _sampled(level_set: LevelSet, points_mm: Points) -> NDArray[np.float32]:
