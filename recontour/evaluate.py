@@ -228,7 +228,7 @@ def _score(organ: str, found: LevelSet | None, truth: LevelSet) -> Score:
 
 def _around_both(found: LevelSet, truth: LevelSet) -> LevelSet:
     """`found` on as much of its grid as holds both shapes: what lies farther is not worth its memory."""
-    box = bounding_box(found.array > 0, margin=3)
+    box = bounding_box(found.array, margin=3)
     if box is None:
         raise UsageError("an empty shape", where="evaluate", allowed="a shape with volume")
     corners = found.grid.index_at(truth.grid.corners_mm())

@@ -100,7 +100,7 @@ class Manifest:
     written: ISO 8601 time with offset. versions: name -> version (versions_here()). settings: Settings.as_dict().
     planning, daily: the two scans; structures_uid: SOP instance UID of the planning structure set. model: None where
     no network took part. seconds: per stage, in order. left_out: ROI name -> why it was not brought over.
-    light, reasons: of the whole fraction.
+    light, reasons: of the whole fraction. notes: what reading the input left out or mended on the way, in words.
     """
 
     written: str
@@ -117,6 +117,7 @@ class Manifest:
     left_out: dict[str, str] = field(default_factory=dict[str, str])
     seconds: dict[str, float] = field(default_factory=dict[str, float])
     model: ModelRecord | None = None
+    notes: tuple[str, ...] = ()
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -201,7 +202,7 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
     values["alignment"] = AlignmentRecord(**_tupled(raw["alignment"]))
     values["rois"] = tuple(RoiRecord(**_tupled(roi)) for roi in raw["rois"])
     values["model"] = None if raw["model"] is None else ModelRecord(**raw["model"])
-    values["reasons"] = tuple(raw["reasons"])
+    values["reasons"], values["notes"] = tuple(raw["reasons"]), tuple(raw["notes"])
     return Manifest(**values)
 
 

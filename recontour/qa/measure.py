@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recontour.errors import UsageError
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field, jacobian_determinant
 from recontour.geometry.grid import Grid
@@ -25,7 +26,8 @@ class Day:
     """What all ROIs of a fraction share.
 
     affine_daily_to_planning, field_daily_to_planning: of the result. scan: the daily scan's whole grid.
-    fixed, warped: the daily scan and the warped planning scan on one grid, the daily shapes' own; None: no image match.
+    fixed, warped: the daily scan and the warped planning scan; None: no image match is measured.
+    Field and scans lie on the grid of the daily shapes.
     """
 
     affine_daily_to_planning: Affine
@@ -59,6 +61,7 @@ def measure_roi(
     planning, daily: its shape in either frame. paths: the registered and the segmented shape, where there are both.
     The shift is that of the daily centre from where the affine alone would have put the planned one.
     """
+    daily, day = _cropped(daily, day)
     before, planned_centre = volume_and_centre(planning)
     after, daily_centre = volume_and_centre(daily)
     if planned_centre is None or daily_centre is None:
@@ -86,26 +89,23 @@ def measure_roi(
 
 
 def jacobian_inside(field: Field | None, shape: LevelSet) -> NDArray[np.float32]:
-    """(N,): the Jacobian determinant at the voxels of `field` that lie in `shape`; one 1 where there is neither.
-
-    The shape must be on the field's grid: where it is not, or is empty, there is nothing to measure.
-    """
-    box = bounding_box(shape.array > 0, margin=1)
-    if field is None or box is None or not field.grid.same_as(shape.grid):
+    """(N,): the Jacobian determinant at the voxels of `field` that lie in `shape`; one 1 where there is no field, or
+    nothing in the shape. Raises UsageError where the grids differ."""
+    box = bounding_box(shape.array, margin=1)
+    if field is None or box is None or min(part.stop - part.start for part in box) < 2:
         return np.ones(1, np.float32)
-    z, y, x = box
-    grid = field.grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
-    if min(grid.size) < 2:
-        return np.ones(1, np.float32)
-    determinant = jacobian_determinant(Field(grid, field.array[(slice(None), *box)]))
+    _check_grid(field.grid, shape.grid)
+    determinant = jacobian_determinant(Field(_crop(field.grid, box), field.array[(slice(None), *box)]))
     return determinant[shape.array[box] > 0]
 
 
 def image_match(fixed: Volume, warped: Volume, organ: LevelSet) -> float | None:
     """Pearson's correlation of both scans, HU within the soft-tissue window, in a shell of 5 mm on both sides of the
-    organ's surface; None where either is uniform there."""
+    organ's surface; None where either is uniform there. Raises UsageError where the grids differ."""
+    _check_grid(fixed.grid, organ.grid)
+    _check_grid(warped.grid, organ.grid)
     reach = int(np.ceil(SHELL_MM / min(organ.grid.spacing_mm)))
-    box = bounding_box(organ.array > 0, margin=reach)
+    box = bounding_box(organ.array, margin=reach)
     if box is None:
         return None
     shell = np.abs(organ.array[box]) < SHELL_MM
@@ -122,16 +122,10 @@ def correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float | None:
 
 def touches_border(shape: LevelSet, scan: Grid) -> bool:
     """Whether a voxel of the shape lies in the outermost layer of the scan's voxels, or beyond."""
-    box = bounding_box(shape.array > 0, margin=0)
+    box = bounding_box(shape.array, margin=0)
     if box is None:
         return False
-    corners = Grid.of(
-        [part.stop - part.start for part in box],
-        shape.grid.spacing_mm,
-        shape.grid.points_at([part.start for part in box]),
-        shape.grid.direction,
-    ).corners_mm()
-    if _within(scan.index_at(corners), scan):
+    if _within(scan.index_at(_crop(shape.grid, box).corners_mm()), scan):
         return False
     inside = np.argwhere(shape.array[box] > 0) + [part.start for part in box]
     return not _within(scan.index_at(shape.grid.points_at(inside)), scan)
@@ -151,3 +145,31 @@ def alignment_of(affine_daily_to_planning: Affine, at_mm: NDArray[np.float64]) -
 
 def _within(index: NDArray[np.float64], scan: Grid) -> bool:
     return bool((index >= 0.5).all() and (index <= np.asarray(scan.size) - 1.5).all())
+
+
+def _cropped(daily: LevelSet, day: Day) -> tuple[LevelSet, Day]:
+    """The shape with 8 mm around it, and the same part of what lies on its grid: organs are small, regions are not."""
+    box = bounding_box(daily.array, margin=int(np.ceil(8.0 / min(daily.grid.spacing_mm))))
+    if box is None:
+        return daily, day
+    grid, field = _crop(daily.grid, box), day.field_daily_to_planning
+    scans: list[Volume | None] = []
+    for scan in (day.fixed, day.warped):
+        if scan is not None:
+            _check_grid(scan.grid, daily.grid)
+        scans.append(None if scan is None else Volume(grid, scan.array[box]))
+    if field is not None:
+        _check_grid(field.grid, daily.grid)
+        field = Field(grid, field.array[(slice(None), *box)])
+    part = LevelSet(grid, np.ascontiguousarray(daily.array[box]))
+    return part, replace(day, field_daily_to_planning=field, fixed=scans[0], warped=scans[1])
+
+
+def _crop(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
+    z, y, x = box
+    return grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+
+
+def _check_grid(grid: Grid, other: Grid) -> None:
+    if not grid.same_as(other):
+        raise UsageError("grids differ", where="qa.measure", allowed="field, scans and daily shape on one grid")

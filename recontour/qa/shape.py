@@ -21,7 +21,7 @@ def coverage(shape: Shape) -> tuple[NDArray[np.float32], Box] | None:
     share of a voxel cut by a plane, so volumes hold at any voxel spacing; and it is blind to the level set's own
     scale: a warped one, no longer quite a distance, is measured right. For a mask: its own zeros and ones.
     """
-    box = bounding_box(shape.array > 0, margin=2)
+    box = bounding_box(shape.array, margin=2)
     if box is None:
         return None
     inside = shape.array[box]
@@ -66,7 +66,7 @@ def part_volumes_ml(shape: Shape, smallest_share: float = 0.01) -> list[float]:
 
     Parts smaller than `smallest_share` of the whole are specks and left out.
     """
-    box = bounding_box(shape.array > 0, margin=0)
+    box = bounding_box(shape.array, margin=0)
     if box is None:
         return []
     sizes = np.bincount(_labelled(shape.array[box] > 0).ravel())[1:]

@@ -78,7 +78,7 @@ class Surface:
 def surface_of(shape: Shape) -> Surface:
     """The zero surface of a level set, or the half-way surface of a mask, by marching cubes (Lewiner 2003), LPS mm."""
     array = shape.array if isinstance(shape, LevelSet) else shape.array.astype(np.float32) - np.float32(0.5)
-    box = bounding_box(array > 0, margin=1)
+    box = bounding_box(array, margin=1)
     nothing = Surface(np.empty((0, 3)), np.empty((0, 3), np.intp))
     if box is None:
         return nothing
@@ -89,16 +89,17 @@ def surface_of(shape: Shape) -> Surface:
     return Surface(_to_mm(shape.grid, corners + [part.start for part in box]), triangles)
 
 
-def bounding_box(inside: NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice] | None:
-    """The slices along (z, y, x) that hold all of `inside` (D, H, W) and `margin` voxels more; None where empty."""
+def bounding_box(array: NDArray[np.float32] | NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice] | None:
+    """The slices along (z, y, x) that hold all positive voxels of (D, H, W) and `margin` more; None where empty."""
     parts: list[slice] = []
+    view = array
     for axis in range(3):
-        others = tuple(k for k in range(3) if k != axis)
-        filled = np.flatnonzero(inside.any(axis=others))
+        filled = np.flatnonzero(view.max(axis=tuple(k for k in range(3) if k != axis)) > 0)
         if not len(filled):
             return None
-        last = min(inside.shape[axis], int(filled[-1]) + margin + 1)
-        parts.append(slice(max(0, int(filled[0]) - margin), last))
+        first, last = int(filled[0]), int(filled[-1])
+        parts.append(slice(max(0, first - margin), min(array.shape[axis], last + margin + 1)))
+        view = view[tuple(slice(first, last + 1) if k == axis else slice(None) for k in range(3))]
     return parts[0], parts[1], parts[2]
 
 

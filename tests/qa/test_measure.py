@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from recontour.errors import UsageError
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
@@ -112,3 +113,13 @@ def test_alignment_in_the_clinics_terms() -> None:
     turned = alignment_of(affine.after(stretch), middle)
     assert turned.scale == pytest.approx(0.96)
     assert turned.rotation_degrees == pytest.approx(6.0)
+
+
+def test_field_and_scans_lie_on_the_shapes_grid() -> None:
+    daily = ball(DAILY, 10, (0.0, 0.0, 0.0))
+    other = Grid.around((-20, -20, -20), (20, 20, 20), 1.0)
+    with pytest.raises(UsageError, match="grids differ"):
+        measure_roi("P", "prostate", daily, daily, Day(TO_PLANNING, Field.zero(other), SCAN))
+    with pytest.raises(UsageError, match="grids differ"):
+        scan = Volume(other, np.zeros(other.size, np.float32))
+        measure_roi("P", "prostate", daily, daily, Day(TO_PLANNING, None, SCAN, scan, scan))
