@@ -287,7 +287,9 @@ def _contour(number: int, plane: int, contour: Contour, identity: SeriesIdentity
     item.ContourGeometricType = "CLOSED_PLANAR"
     item.NumberOfContourPoints = len(contour)
     item.ContourNumber = number
-    # The bytes as they go to the file: pydicom would make an object of each of the hundred thousand numbers.
+    # The bytes as they go to the file: pydicom would make an object of each of the hundred thousand numbers, and
+    # does so on writing, too, unless the item says that its bytes are already encoded as the file is.
+    item.set_original_encoding(True, True, "iso8859")
     tag = Tag("ContourData")
     text = _decimal_strings(contour)
     item[tag] = RawDataElement(tag, "DS", len(text), text, 0, True, True)
