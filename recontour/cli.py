@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +72,8 @@ def run(
         allow_different_patients=allow_different_patients,
         overwrite=overwrite,
     )
-    result = _with_stages(lambda on_stage: run_study(request, on_stage), silent=quiet or as_json)
+    with _stages(silent=quiet or as_json) as on_stage:
+        result = run_study(request, on_stage)
     if as_json:
         print(result.manifest_json)
     elif not quiet:
@@ -108,9 +111,9 @@ def models(
     from recontour.doctor import architecture_rows, model_rows
 
     if architectures:
-        _table(["network", "inputs", "outputs", "trainable parameters"], architecture_rows())
+        _table(["network", "what it is", "outputs", "trainable parameters"], architecture_rows())
     else:
-        _table(["model", "network", "trained on", "verified"], model_rows())
+        _table(["model", "network", "released", "state"], model_rows())
 
 
 @app.command()
@@ -163,10 +166,12 @@ def _pairs(texts: list[str]) -> dict[str, str]:
     return pairs
 
 
-def _with_stages(work: Any, silent: bool) -> StudyResult:
-    """Runs `work(on_stage)` under a live list of stages with their times, on stderr."""
+@contextmanager
+def _stages(silent: bool) -> Generator[Callable[[str], None] | None]:
+    """A live list of stages with their times, on stderr: what it gives is called as each stage begins."""
     if silent:
-        return work(None)
+        yield None
+        return
     from time import perf_counter
 
     from rich.console import Console
@@ -175,7 +180,7 @@ def _with_stages(work: Any, silent: bool) -> StudyResult:
     begun: list[tuple[str, float]] = []
 
     def finish_last() -> None:
-        if begun:
+        while begun:
             name, start = begun.pop()
             console.print(f"  [green]✓[/green] {name:<34}{perf_counter() - start:6.1f} s")
 
@@ -186,9 +191,8 @@ def _with_stages(work: Any, silent: bool) -> StudyResult:
             begun.append((name, perf_counter()))
             status.update(name)
 
-        result = work(on_stage)
+        yield on_stage
         finish_last()
-    return result
 
 
 def _show_result(result: StudyResult) -> None:

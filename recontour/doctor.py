@@ -35,18 +35,23 @@ def examine() -> list[Finding]:
 
 
 def model_rows() -> list[list[str]]:
-    """One row per released model: name, network, training data, verified or what is wrong."""
+    """One row per released model: name, network, when released, verified or what is wrong."""
     from recontour.network.released import list_models
 
-    return [[m.name, m.architecture, m.training_data, m.state] for m in list_models()]
+    return [
+        [m.name, m.card.architecture if m.card else "?", m.card.released if m.card else "?", m.fault or "verified"]
+        for m in list_models()
+    ]
 
 
 def architecture_rows() -> list[list[str]]:
     """One row per network of the paper, with its parameters counted on the network itself."""
-    from recontour.network.architectures import ARCHITECTURES, build_network, count_parameters
+    from recontour.network.architectures import build_network, parameter_count
+    from recontour.network.catalogue import ARCHITECTURES
 
     return [
-        [name, a.inputs, a.outputs, f"{count_parameters(build_network(name)):,}"] for name, a in ARCHITECTURES.items()
+        [name, row.description, " + ".join(row.heads), f"{parameter_count(build_network(name)):,}"]
+        for name, row in ARCHITECTURES.items()
     ]
 
 
@@ -95,6 +100,11 @@ def _memory() -> Finding:
 def _models() -> list[Finding]:
     from recontour.network.released import list_models
 
-    found = [Finding(f"model {m.name}", m.state, "" if m.verified else "restore its folder", not m.verified) for m in
-             list_models()]
+    try:
+        found = [
+            Finding(f"model {m.name}", m.fault or "verified", "restore its folder" if m.fault else "", bool(m.fault))
+            for m in list_models()
+        ]
+    except RecontourError as error:
+        return [Finding("models", error.found, error.allowed, broken=True)]
     return found or [Finding("models", "none", "methods without a network still work")]

@@ -1,12 +1,12 @@
 """One fraction in memory: planning scan and contours in, daily contours out. No file, no screen.
 
-    align -> network -> refine -> fuse, and qa looks at the result
+align -> network -> refine -> fuse, and qa looks at the result
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,9 +24,11 @@ from recontour.geometry.volume import LevelSet, Volume
 from recontour.settings import Settings
 
 if TYPE_CHECKING:
+    from recontour.fuse.combine import Rule
     from recontour.network.released import ReleasedModel
 
 HU_RANGE = (-1000.0, 1000.0)  # paper, section III-C
+_BYTES_PER_VOXEL = 200  # scans, field, Jacobian, and some ten level sets, float32
 _ORGAN_REACH_MM = 25.0  # how far beyond its affinely placed box an organ's surface may be looked for
 
 
@@ -46,6 +48,7 @@ class Propagation:
     fixed, warped: the daily scan, and the planning scan warped onto it, HU.
     level_sets: one per planned ROI, in the plan's order; empty (all negative) where nothing was left of it.
     registered, segmented: the two paths before they were combined; segmented only where a network segments the ROI.
+    alignment_match: correlation of both scans after the affine alone. model: name and sha256 of the network used.
     seconds: wall time per stage, in order.
     """
 
@@ -57,6 +60,8 @@ class Propagation:
     segmented: dict[str, LevelSet]
     fixed: Volume
     warped: Volume
+    alignment_match: float | None = None
+    model: tuple[str, str] | None = None
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -65,12 +70,13 @@ class Stopwatch:
 
     def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._on_stage = on_stage or (lambda name: None)
+        self._on_stage = on_stage
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
+    def stage(self, name: str) -> Generator[None]:
         """Times what happens inside."""
-        self._on_stage(name)
+        if self._on_stage:
+            self._on_stage(name)
         start = time.perf_counter()
         try:
             yield
@@ -114,6 +120,8 @@ def propagate(
         segmented=deformation.segmented,
         fixed=fixed,
         warped=_clipped(warped),
+        alignment_match=_match(fixed, moving),
+        model=deformation.model,
         seconds=dict(watch.seconds),
     )
 
@@ -161,7 +169,8 @@ def warp_rois(
 class _Deformation:
     field: Field
     segmented: dict[str, LevelSet]
-    rules: Mapping[str, str | float]  # per organ, how the card says the two paths combine
+    rules: Mapping[str, Rule]  # per organ, how the card says the two paths combine
+    model: tuple[str, str] | None = None
 
 
 def _deform(
@@ -190,3 +199,134 @@ def _deform(
         return predicted
     with watch.stage("refine"):
         return replace(predicted, field=_refine(fixed, moving, rois, affine, predicted, settings))
+
+
+def _refine(
+    fixed: Volume,
+    moving: Volume,
+    rois: list[PlannedRoi],
+    affine: Affine,
+    predicted: _Deformation,
+    settings: Settings,
+) -> Field:
+    from recontour.network.device import choose_device
+    from recontour.network.refine import refine_field
+
+    known = [roi for roi in rois if roi.organ and roi.name in predicted.segmented]
+    shapes = warp_rois(known, fixed.grid, affine, Field.zero(fixed.grid))
+    start = predicted.field if predicted.field.array.any() else None
+    device = choose_device(settings.device)
+    return refine_field(fixed, moving, start, settings.refine, device, shapes, predicted.segmented)
+
+
+def _predict(
+    fixed: Volume,
+    moving: Volume,
+    rois: list[PlannedRoi],
+    affine: Affine,
+    settings: Settings,
+    model: ReleasedModel | None,
+) -> _Deformation:
+    """The network's field and its segmentation of the organs that the plan has."""
+    from recontour.fuse.combine import level_set_from_probability
+    from recontour.network.predict import predict
+    from recontour.network.released import open_model
+
+    opened = model or open_model(settings.model)
+    by_organ = {roi.organ: roi for roi in rois if roi.organ}
+    labels = _label_map(by_organ, opened.card.labels, fixed.grid, affine)
+    found = predict(opened, fixed, moving, labels, fixed.grid, settings.device, settings.precision)
+    segmented: dict[str, LevelSet] = {}
+    if found.probabilities is not None:
+        for number, organ in enumerate(opened.card.labels):
+            if organ in by_organ:
+                segmented[by_organ[organ].name] = level_set_from_probability(found.probabilities[number], fixed.grid)
+    rules: dict[str, Rule] = {
+        organ: 0.5 if path == "blend" else path for organ, path in opened.card.path_per_organ.items()
+    }
+    used = (opened.card.name, opened.card.weights_sha256)
+    return _Deformation(found.field or Field.zero(fixed.grid), segmented, rules, used)
+
+
+def _label_map(
+    by_organ: Mapping[str, PlannedRoi], labels: tuple[str, ...], region: Grid, affine: Affine
+) -> NDArray[np.uint8]:
+    """(D, H, W) uint8: the planning organs on the daily region, numbered as in the card; 0 is none of them."""
+    out = np.zeros(region.size, np.uint8)
+    for number, organ in enumerate(labels):
+        if organ in by_organ:
+            shape = _warp_roi(by_organ[organ].level_set, region, affine, None)
+            out[shape.array > 0] = number
+    return out
+
+
+def _fuse(rois: list[PlannedRoi], registered: dict[str, LevelSet], deformation: _Deformation) -> dict[str, LevelSet]:
+    from recontour.fuse.cleanup import clean_up
+    from recontour.fuse.combine import combine
+
+    fused: dict[str, LevelSet] = {}
+    for roi in rois:
+        rule = deformation.rules.get(roi.organ, "registration")
+        fused[roi.name] = combine(registered[roi.name], deformation.segmented.get(roi.name), rule)
+    return clean_up(fused, {roi.name: roi.level_set for roi in rois})
+
+
+def _warp_roi(shape: LevelSet, region: Grid, affine: Affine, field_daily_to_planning: Field | None) -> LevelSet:
+    """One planned shape on `region`. Only the box that it can reach is computed; beyond it, it is outside."""
+    low, high = _box_in(region, affine.inverse().apply(_inside_corners(shape)))
+    out = np.full(region.size, min(float(shape.array.min()), -1.0), np.float32)
+    if min(high[k] - low[k] for k in range(3)) > 0:
+        part = region.crop(low, high)
+        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+        inner = None if field_daily_to_planning is None else _crop(field_daily_to_planning, part, box)
+        out[box] = resample_level_set(shape, part, affine, inner).array
+    return LevelSet(region, out)
+
+
+def _crop(whole: Field, part: Grid, box: tuple[slice, ...]) -> Field:
+    return Field(part, whole.array[(slice(None), *box)])
+
+
+def _box_in(region: Grid, points_mm: NDArray[np.float64]) -> tuple[Index, Index]:
+    """Voxels of `region`, first and one past the last, around points plus an organ's reach."""
+    index = region.index_at(points_mm)
+    reach = _ORGAN_REACH_MM / np.asarray(region.spacing_mm)
+    low = np.clip(np.floor(index.min(axis=0) - reach), 0, region.size).astype(int)
+    high = np.clip(np.ceil(index.max(axis=0) + reach) + 1, 0, region.size).astype(int)
+    return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
+
+
+def _inside_corners(shape: LevelSet) -> NDArray[np.float64]:
+    """(8, 3) corners, mm, of the box of voxels inside the shape."""
+    low, high = np.zeros(3), np.zeros(3)
+    inside = shape.array > 0
+    for axis in range(3):
+        hits = np.flatnonzero(inside.any(axis=tuple(k for k in range(3) if k != axis)))
+        low[axis], high[axis] = (hits[0], hits[-1]) if len(hits) else (0, 0)
+    choice = np.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)])
+    return shape.grid.points_at(np.where(choice, high, low))
+
+
+def _match(fixed: Volume, moving: Volume) -> float | None:
+    """Correlation of both scans in the soft-tissue window, every other voxel along each axis."""
+    from recontour.qa.measure import WINDOW_HU, correlation
+
+    a, b = (np.clip(scan.array[::2, ::2, ::2], *WINDOW_HU).astype(np.float64).ravel() for scan in (fixed, moving))
+    return correlation(a, b)
+
+
+def _clipped(scan: Volume) -> Volume:
+    return Volume(scan.grid, np.clip(scan.array, *HU_RANGE))
+
+
+def _check_memory(region: Grid) -> None:
+    import psutil
+
+    needed = int(np.prod(region.size, dtype=np.int64)) * _BYTES_PER_VOXEL
+    free = psutil.virtual_memory().available
+    if needed > free:
+        raise MemoryShort(
+            f"the region needs about {needed / 2**30:.1f} GB, {free / 2**30:.1f} GB are free",
+            where=f"region of {' x '.join(str(n) for n in region.size[::-1])} voxels",
+            allowed="fewer ROIs (--only, --skip), or a larger region.spacing_mm",
+        )

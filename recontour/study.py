@@ -1,0 +1,363 @@
+"""One study on disk: read, propagate, write, verify. Outputs appear whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from recontour.errors import OutputRefused, PatientMismatch
+from recontour.pipeline import PlannedRoi, Propagation, Stopwatch, propagate
+from recontour.settings import Settings
+
+if TYPE_CHECKING:
+    from recontour.dicom.rtstruct import RoiToWrite
+    from recontour.dicom.series import CtSeries
+    from recontour.dicom.structures import Roi, StructureSet
+    from recontour.geometry.contours import Contour
+    from recontour.qa.checks import RoiFacts, Verdict
+    from recontour.qa.manifest import Manifest, ScanRecord
+    from recontour.qa.measure import AlignmentFacts
+
+
+@dataclass(frozen=True)
+class StudyRequest:
+    """What is asked for one fraction. Paths are folders, but for `out` and `registration`, which are files to write.
+
+    chosen_rois: organ to ROI name, where several ROIs could be the organ; "none" declares it absent.
+    only, skip: patterns of ROI names. daily_series, planning_series, structures: UIDs, where a folder holds several.
+    """
+
+    planning: Path
+    daily: Path
+    out: Path
+    settings: Settings = field(default_factory=Settings)
+    chosen_rois: dict[str, str] = field(default_factory=dict[str, str])
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    daily_series: str | None = None
+    planning_series: str | None = None
+    structures: str | None = None
+    registration: Path | None = None
+    allow_different_patients: bool = False
+    overwrite: bool = False
+
+    @property
+    def manifest(self) -> Path:
+        """Beside the output: rtstruct.dcm -> rtstruct.manifest.json."""
+        return self.out.with_name(f"{self.out.stem}.manifest.json")
+
+    @property
+    def outputs(self) -> list[Path]:
+        """Every file that will be written, the manifest last."""
+        return [self.out, *([self.registration] if self.registration else []), self.manifest]
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One ROI as the command line shows it."""
+
+    name: str
+    light: str
+    before_ml: float
+    after_ml: float
+    moved_mm: float
+    reasons: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """What came of one fraction. `left_out`: ROI name to the reason why it was not brought over."""
+
+    out: Path
+    light: str
+    reasons: list[str]
+    rows: list[ResultRow]
+    left_out: dict[str, str]
+    seconds: float
+    manifest_json: str
+
+
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    planning: CtSeries
+    daily: CtSeries
+    structures: StructureSet
+    rois: list[Roi]
+    organs: dict[str, str]  # ROI name -> organ
+    left_out: dict[str, str]
+    same_patient: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Judged:
+    facts: dict[str, RoiFacts]
+    verdicts: dict[str, Verdict]
+    alignment: AlignmentFacts
+    study: Verdict
+
+
+def run_study(request: StudyRequest, on_stage: Callable[[str], None] | None = None) -> StudyResult:
+    """Reads both scans, propagates, writes request.outputs. Raises RecontourError; then nothing is written."""
+    watch = Stopwatch(on_stage)
+    _check_outputs(request)
+    with ThreadPoolExecutor(1) as background:
+        libraries = background.submit(_load_libraries, request.settings.method)
+        with watch.stage("read"):
+            inputs = _read(request)
+        with watch.stage("shapes"):
+            planned = _planned(inputs)
+        with watch.stage("load libraries"):
+            libraries.result()
+    scans = inputs.planning.volume, inputs.daily.volume
+    result = propagate(*scans, planned, request.settings, watch=watch)
+    with watch.stage("judge"):
+        judged = _judge(planned, result, inputs, request.settings)
+    with watch.stage("cut contours"):
+        to_write = _cut(inputs, result)
+    return _write(request, inputs, result, judged, to_write, watch)
+
+
+def _check_outputs(request: StudyRequest) -> None:
+    """Before any work: nothing is overwritten unasked, and every output has a folder to go to."""
+    for path in request.outputs:
+        if path.is_dir():
+            raise OutputRefused("this is a folder", where=path.name, allowed="a file to write")
+        if path.exists() and not request.overwrite:
+            raise OutputRefused("this file exists already", where=path.name, allowed="another name, or --overwrite")
+    if len(set(request.outputs)) < len(request.outputs):
+        raise OutputRefused("two outputs have one name", where=request.out.name, allowed="different names")
+
+
+def _load_libraries(method: str) -> None:
+    """torch and elastix take seconds to load: meanwhile the scans are read."""
+    from recontour.align.elastix import warm_up
+
+    warm_up()
+    if method not in ("affine", "elastix"):
+        from recontour.network import refine  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+
+def _read(request: StudyRequest) -> _Inputs:
+    from recontour.dicom.names import match_organs
+    from recontour.dicom.references import check_two_scans
+    from recontour.dicom.selection import select_rois
+    from recontour.dicom.series import read_series
+    from recontour.dicom.structures import read_structures
+
+    with ThreadPoolExecutor(2) as pool:
+        planning_read = pool.submit(read_series, request.planning, request.planning_series)
+        daily_read = pool.submit(read_series, request.daily, request.daily_series)
+        planning, daily = planning_read.result(), daily_read.result()
+    same_patient = _same_patient(planning, daily, request.allow_different_patients)
+    check_two_scans(planning.identity, daily.identity)
+    structures = read_structures(request.planning, planning, request.structures)
+    chosen = select_rois(structures.rois, request.only, request.skip)
+    organs = match_organs([roi.name for roi in chosen.taken], request.chosen_rois)
+    by_roi = {name: str(organ) for organ, name in organs.items()}
+    return _Inputs(planning, daily, structures, list(chosen.taken), by_roi, chosen.left_out, same_patient)
+
+
+def _same_patient(planning: CtSeries, daily: CtSeries, allow_different: bool) -> bool:
+    """Raises PatientMismatch where the scans are of two patients, unless that was allowed."""
+    from recontour.dicom.references import check_same_patient
+
+    try:
+        check_same_patient(planning.identity.patient, daily.identity.patient)
+    except PatientMismatch:
+        if not allow_different:
+            raise
+        return False
+    return True
+
+
+def _planned(inputs: _Inputs) -> list[PlannedRoi]:
+    """Every ROI as a level set on its own tight grid along the planning slices."""
+    from recontour.dicom.structures import check_inside
+    from recontour.geometry.contours import level_set_from_contours, organ_grid
+
+    def shape(roi: Roi) -> PlannedRoi:
+        check_inside(roi, inputs.planning)
+        grid = organ_grid(roi.contours, inputs.planning.planes)
+        level_set = level_set_from_contours(roi.contours, grid, where=roi.name)
+        return PlannedRoi(roi.name, level_set, inputs.organs.get(roi.name, ""))
+
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(shape, inputs.rois))
+
+
+def _judge(planned: list[PlannedRoi], result: Propagation, inputs: _Inputs, settings: Settings) -> _Judged:
+    from recontour.qa.checks import StudyFacts, judge, judge_study
+    from recontour.qa.measure import Day, alignment_of, measure_roi
+
+    affine, scan = result.affine_daily_to_planning, inputs.daily.volume.grid
+    day = Day(affine, result.field_daily_to_planning, scan, result.fixed, result.warped)
+
+    def measure(roi: PlannedRoi) -> RoiFacts:
+        segmented = result.segmented.get(roi.name)
+        paths = (result.registered[roi.name], segmented) if segmented else None
+        return measure_roi(roi.name, roi.organ or roi.name, roi.level_set, result.level_sets[roi.name], day, paths)
+
+    with ThreadPoolExecutor(2) as pool:
+        facts = {fact.name: fact for fact in pool.map(measure, planned)}
+    verdicts = {name: judge(fact, settings.qa) for name, fact in facts.items()}
+    moved = alignment_of(affine, np.mean(result.region.bounds_mm(), axis=0))
+    study = StudyFacts(moved.rotation_degrees, moved.scale, result.alignment_match, inputs.same_patient)
+    return _Judged(facts, verdicts, moved, judge_study(study, verdicts.values(), settings.qa))
+
+
+def _cut(inputs: _Inputs, result: Propagation) -> list[RoiToWrite]:
+    """Contours of every ROI on the daily slices; numbers, names, types and colours are the plan's."""
+    from recontour.dicom.rtstruct import RoiToWrite, names_to_write
+    from recontour.geometry.contours import contours_from_level_set
+
+    def cut_one(roi: Roi) -> list[list[Contour]]:
+        return contours_from_level_set(result.level_sets[roi.name], inputs.daily.planes)
+
+    with ThreadPoolExecutor(2) as pool:
+        cut = list(pool.map(cut_one, inputs.rois))
+    names = names_to_write([roi.name for roi in inputs.rois])
+    return [
+        RoiToWrite(roi.number, name, contours, roi.colour, roi.interpreted_type)
+        for roi, name, contours in zip(inputs.rois, names, cut, strict=True)
+    ]
+
+
+def _write(
+    request: StudyRequest,
+    inputs: _Inputs,
+    result: Propagation,
+    judged: _Judged,
+    to_write: list[RoiToWrite],
+    watch: Stopwatch,
+) -> StudyResult:
+    """Everything into a hidden folder beside the output, verified there, then renamed into place, manifest last."""
+    with _staging(request) as staged:
+        with watch.stage("write and verify"):
+            _write_dicom(request, inputs, result, to_write, staged)
+        manifest = _manifest(request, inputs, result, judged, staged, watch.seconds)
+        text = manifest.as_json()
+        staged[request.manifest].write_text(text, encoding="utf-8")
+        _into_place(staged)
+    rows = [
+        ResultRow(r.name, r.light, r.before_ml, r.after_ml, float(np.linalg.norm(r.shift_mm)), list(r.reasons))
+        for r in manifest.rois
+    ]
+    return StudyResult(
+        out=request.out,
+        light=manifest.light,
+        reasons=list(manifest.reasons),
+        rows=rows,
+        left_out=inputs.left_out,
+        seconds=sum(watch.seconds.values()),
+        manifest_json=text,
+    )
+
+
+def _write_dicom(
+    request: StudyRequest, inputs: _Inputs, result: Propagation, to_write: list[RoiToWrite], staged: dict[Path, Path]
+) -> None:
+    from recontour.dicom.registration import write_registration
+    from recontour.dicom.rtstruct import Provenance, write_rtstruct
+
+    family = "artificial intelligence" if "network" in request.settings.method else "deformable models"
+    about = Provenance(
+        algorithm_name=f"recontour {request.settings.method}",
+        family=family,
+        predecessor_uid=inputs.structures.sop_instance_uid,
+    )
+    write_rtstruct(staged[request.out], inputs.daily, to_write, about)
+    if request.registration:
+        field = None if request.settings.method == "affine" else result.field_daily_to_planning
+        write_registration(
+            staged[request.registration], inputs.daily, inputs.planning, result.affine_daily_to_planning, field
+        )
+
+
+def _manifest(
+    request: StudyRequest,
+    inputs: _Inputs,
+    result: Propagation,
+    judged: _Judged,
+    staged: dict[Path, Path],
+    seconds: dict[str, float],
+) -> Manifest:
+    from recontour.qa.manifest import (
+        AlignmentRecord,
+        Manifest,
+        ModelRecord,
+        OutputRecord,
+        RoiRecord,
+        versions_here,
+    )
+
+    moved = judged.alignment
+    written = [path for path in request.outputs if path != request.manifest]
+    return Manifest(
+        written=datetime.now().astimezone().isoformat(timespec="seconds"),
+        versions=versions_here(),
+        settings=request.settings.as_dict(),
+        planning=_scan_record(inputs.planning),
+        daily=_scan_record(inputs.daily),
+        structures_uid=inputs.structures.sop_instance_uid,
+        outputs=tuple(OutputRecord(path.name, _sha256(staged[path])) for path in written),
+        alignment=AlignmentRecord(moved.shift_mm, moved.rotation_degrees, moved.scale, result.alignment_match),
+        rois=tuple(RoiRecord.of(fact, judged.verdicts[name]) for name, fact in judged.facts.items()),
+        light=judged.study.light,
+        reasons=judged.study.reasons,
+        left_out=inputs.left_out,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+        model=ModelRecord(*result.model) if result.model else None,
+        notes=(*inputs.planning.notes, *inputs.daily.notes, *inputs.structures.notes),
+    )
+
+
+def _scan_record(series: CtSeries) -> ScanRecord:
+    from recontour.qa.manifest import ScanRecord
+
+    identity = series.identity
+    return ScanRecord(
+        identity.study_instance_uid, identity.series_instance_uid, identity.frame_of_reference_uid, len(series.planes)
+    )
+
+
+@contextmanager
+def _staging(request: StudyRequest) -> Generator[dict[Path, Path]]:
+    """Final path -> path to write to, in hidden folders on the same disk, which are gone afterwards."""
+    folders: dict[Path, Path] = {}
+    try:
+        for parent in {path.parent for path in request.outputs}:
+            parent.mkdir(parents=True, exist_ok=True)
+            folders[parent] = Path(tempfile.mkdtemp(dir=parent, prefix=".recontour-"))
+        yield {path: folders[path.parent] / path.name for path in request.outputs}
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise OutputRefused(
+            f"cannot be written: {reason}", where=request.out.name, allowed="a folder with room that may be written to"
+        ) from error
+    finally:
+        for folder in folders.values():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _into_place(staged: dict[Path, Path]) -> None:
+    """All files are complete and on disk before the first gets its name; the manifest, which names them, is last."""
+    for source in staged.values():
+        with source.open("rb") as file:
+            os.fsync(file.fileno())
+    for target, source in staged.items():
+        os.replace(source, target)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
