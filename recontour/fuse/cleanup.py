@@ -182,7 +182,7 @@ def _slice_holes(inside: Inside, largest_pixels: float) -> tuple[Inside, Inside]
 
 
 def _sunk(array: Array, doomed: Inside, kept: Inside, depth_mm: np.float32) -> Array:
-    """`array` with the `doomed` voxels, and what lies within 2 voxels of them, at most -depth_mm.
+    """`array` with the `doomed` voxels and their neighbours at most -depth_mm.
 
     Neighbours of `kept` voxels hold its surface in place and are left as they are.
     """
@@ -190,7 +190,7 @@ def _sunk(array: Array, doomed: Inside, kept: Inside, depth_mm: np.float32) -> A
 
     morphology = cast("Any", ndimage)
     around = np.ones((3,) * array.ndim, bool)
-    near = morphology.binary_dilation(doomed, around, iterations=2) & ~morphology.binary_dilation(kept, around)
+    near = morphology.binary_dilation(doomed, around) & ~morphology.binary_dilation(kept, around)
     return np.where(doomed | near, np.minimum(array, -depth_mm), array).astype(np.float32)
 
 

@@ -103,6 +103,19 @@ def test_area_weights_make_the_mean_blind_to_the_mesh() -> None:
     assert found.msd_mm == pytest.approx((there + back) / 2, rel=0.06)
 
 
+def test_hd95_takes_the_worse_direction() -> None:
+    """An island with 7 % of one surface: the 95th percentile there lies on the island, the other way it is zero."""
+    whole = ball(FINE, 14, (0.3, 0.2, -10.0))
+    island = ball(FINE, 4, (0.3, 0.2, 24.0))
+    both = LevelSet(FINE, np.maximum(whole.array, island.array))
+    for pair in ((whole, both), (both, whole)):
+        found = surface_distances(*pair)
+        assert found.hd95_mm > 16.0  # the island begins 16 mm from the ball and ends 24 mm from it
+        assert found.hd_mm == pytest.approx(24.0, abs=0.1)
+        mean = 16 / (196 + 16) * (20 + 16 / 3 / 34)  # the mean of |x - c| over a sphere is d + r² / 3 d
+        assert found.msd_mm == pytest.approx(mean / 2, rel=0.02)
+
+
 def test_agrees_with_simpleitk_on_masks() -> None:
     """Hausdorff and Dice of voxel masks; the surfaces differ by definition by up to half a voxel diagonal."""
     a, b = ball(FINE, 14, (-4.0, 1, 2)).mask(), ellipsoid(FINE, (9, 15, 20)).mask()
