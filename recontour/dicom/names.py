@@ -38,11 +38,11 @@ SYNONYMS: dict[Organ, tuple[str, ...]] = {
     ),
     "prostate": (
         *("prostate", "prost", "prostategland", "prostata", "prostaat", "prostataklier"),
-        *("prostatadrusse", "prostatadruse", "vorsteherdruse", "vorsteherdruese", "ghiandolaprostatica"),
+        *("prostatadruse", "vorsteherdruse", "vorsteherdruese", "ghiandolaprostatica"),
         *("blaerehalskjertel", "blaerehalskjertelen", "blaerehalskirtel", "prostatakortel"),
     ),
     "seminal_vesicles": (
-        *("seminalvesicles", "seminalvesicle", "seminalves", "semvesicles", "semvesicle", "semves", "semv", "sv", "svs"),
+        *("seminalvesicles", "seminalvesicle", "seminalves", "semvesicles", "semvesicle", "semves", "sv", "svs"),
         *("vesiculaseminalis", "vesiculaeseminales", "vesiculeseminales"),
         *("zaadblaas", "zaadblazen", "zaadblaasje", "zaadblaasjes"),
         *("samenblase", "samenblasen", "samenblaschen", "samenblaeschen", "vs"),
@@ -107,9 +107,8 @@ def match_organs(roi_names: Iterable[str], chosen: Mapping[str, str] | None = No
 
 def close_to(name: str, names: Sequence[str]) -> str:
     """Up to five of `names` that look like `name`, or all of them where none does, for an error's last line."""
-    by_folded = {n.casefold(): n for n in names}
-    close = get_close_matches(name.casefold(), by_folded, n=5, cutoff=0.5)
-    return ", ".join([by_folded[c] for c in close] or names)
+    close = get_close_matches(name.casefold(), {n.casefold() for n in names}, n=5, cutoff=0.5)
+    return ", ".join([n for c in close for n in names if n.casefold() == c] or names)
 
 
 def _check_single(candidates: Mapping[Organ, Sequence[str]]) -> None:

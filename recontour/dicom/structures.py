@@ -288,10 +288,10 @@ def _check_unique(rois: Sequence[Roi], path: Path) -> None:
 
 def _roi(number: int, name: str, drawn: Dataset | None, interpreted_type: str, notes: list[str]) -> Roi:
     items = _items(drawn, "ContourSequence") if drawn is not None else []
-    read = [(_kind(item, name), _points(item, name), _image_uid(item)) for item in items]
-    kinds = {kind for kind, points, _ in read if len(points)}
+    read: list[tuple[Kind, Contour, str]] = [(_kind(i, name), _points(i, name), _image_uid(i)) for i in items]
+    kinds: set[Kind] = {kind for kind, points, _ in read if len(points)}
     ranked: tuple[Kind, ...] = ("closed_planar", "open", "point", "empty")
-    kind = min(kinds, key=ranked.index) if kinds else "empty"
+    kind: Kind = min(kinds, key=ranked.index) if kinds else "empty"
     kept = [(points, uid) for k, points, uid in read if k == kind and len(points)]
     if len(kinds) > 1:
         notes.append(f"ROI {name}: contours that are not {kind} left out")
