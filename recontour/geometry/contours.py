@@ -26,7 +26,7 @@ __all__ = ["Contour", "SlicePlane", "contours_from_level_set", "level_set_from_c
 BAND_MM = 10.0
 PLANARITY_MM = 0.2  # a contour may leave its plane by this much: rounding of oriented coordinates, not tilt
 SAME_PLANE_MM = 0.1  # contours closer than this lie on one slice
-LONGEST_GAP_SLICES = 3.5  # up to 2 slices in a row without a contour are interpolated; a longer gap parts the organ
+LONGEST_GAP = 3.5  # of the usual distance of contours: 2 in a row may be missing; a longer gap parts the organ
 
 
 def level_set_from_contours(
@@ -36,11 +36,14 @@ def level_set_from_contours(
 
     The contours lie in planes orthogonal to array axis 0 of `grid`, at any position along it, evenly spaced or not.
     In a plane the value is the exact distance to the polygons' edges, even-odd: holes, keyholes and branches are
-    kept. Between planes, up to LONGEST_GAP_SLICES apart, the distances are interpolated at their true positions
-    (shape-based interpolation, Raya and Udupa, IEEE TMI 1990); half of `spacing_between_mm` beyond the last ones the
-    shape ends flat. `spacing_between_mm` is that of the slices the contours were drawn on; where it is not given, the
-    median distance of contour planes. Raises StructuresRefused, naming the ROI `where`: no closed contour, contours
-    out of the grid's planes, or wholly outside the grid.
+    kept. Between planes the distances are interpolated at their true positions (shape-based interpolation, Raya and
+    Udupa, IEEE TMI 1990), unless the planes are further apart than LONGEST_GAP times the slice spacing and the median
+    distance of contours; half of `spacing_between_mm` beyond the last ones the shape ends flat. `spacing_between_mm`
+    is that of the slices the contours were drawn on; where it is not given, the median distance of contour planes is
+    taken, which is more where only every second slice was drawn on.
+
+    Raises StructuresRefused, naming the ROI `where`: no closed contour, contours out of the grid's planes, or wholly
+    outside the grid.
     """
     polygons = [np.asarray(contour, float) for contour in contours if len(contour) >= 3]
     if not polygons:
@@ -48,13 +51,14 @@ def level_set_from_contours(
     flat = [_in_grid_mm(polygon, grid) for polygon in polygons]
     heights = np.array([_height(points, where) for points in flat])
     positions, plane = _planes_of(heights)
-    spacing = spacing_between_mm or (float(np.median(np.diff(positions))) if len(positions) > 1 else grid.spacing_mm[0])
+    usual = float(np.median(np.diff(positions))) if len(positions) > 1 else grid.spacing_mm[0]
+    spacing = spacing_between_mm or usual
     edges = Edges.of([points[:, :2] for points in flat], plane.tolist())
     out = np.full(grid.size, -BAND_MM, np.float32)
     rows, columns = _window(edges, grid, where)
     v_mm, u_mm = (_axis_mm(grid, k)[part] for k, part in ((1, rows), (2, columns)))
     planar = signed_distance(edges, u_mm, v_mm, len(positions), BAND_MM)
-    weights, depth = _stacking(positions, _axis_mm(grid, 0), spacing)
+    weights, depth = _stacking(positions, _axis_mm(grid, 0), spacing / 2, LONGEST_GAP * max(spacing, usual))
     near = np.flatnonzero(depth > -BAND_MM)
     stacked = np.tensordot(weights[near].astype(np.float32), planar, axes=1)
     out[near, rows, columns] = _capped(stacked, depth[near].astype(np.float32)[:, None, None])
@@ -107,15 +111,15 @@ def _window(edges: Edges, grid: Grid, where: str) -> tuple[slice, slice]:
 
 
 def _stacking(
-    positions: NDArray[np.float64], z_mm: NDArray[np.float64], spacing_mm: float
+    positions: NDArray[np.float64], z_mm: NDArray[np.float64], beyond_mm: float, longest_gap_mm: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Per slice of the grid: (G, P) weights of the contour planes, and (G,) mm to the nearer flat end, positive
     inside."""
     weights = np.zeros((len(z_mm), len(positions)))
     depth = np.full(len(z_mm), -np.inf)
-    cuts = np.flatnonzero(np.diff(positions) > LONGEST_GAP_SLICES * spacing_mm) + 1
+    cuts = np.flatnonzero(np.diff(positions) > longest_gap_mm) + 1
     for part in np.split(np.arange(len(positions)), cuts):
-        inside = np.minimum(z_mm - positions[part[0]], positions[part[-1]] - z_mm) + spacing_mm / 2
+        inside = np.minimum(z_mm - positions[part[0]], positions[part[-1]] - z_mm) + beyond_mm
         mine = inside > depth
         depth[mine] = inside[mine]
         weights[mine] = 0

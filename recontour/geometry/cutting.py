@@ -18,6 +18,8 @@ Points = NDArray[np.float64]
 SPECK_MM2 = 1.0  # about a pixel: smaller islands and holes are noise, and break other readers
 SIMPLIFY_MM = 0.015  # what leaving out points may move an outline: as many points as clinicians' contours have
 SAMPLING_MM = 1.0  # in-plane step at which a level set is cut, at most
+_TOUCH_MM = 1e-3  # a plane this far beyond the grid lies on its border, but for rounding
+_RIM = 6  # voxels: beyond them nothing of the cubic spline reaches the surface
 _SETTLE_MM = 0.1  # how far points may move when they settle on the smooth surface; trilinear is not off by more
 _PROBE_MM = 0.3  # over this distance the slope of the level set across its contour is measured
 
@@ -32,38 +34,39 @@ def contours_from_level_set(level_set: LevelSet, planes: Sequence[SlicePlane]) -
     not matter to within SIMPLIFY_MM. Every point lies on its plane.
     """
     out: list[list[Contour]] = [[] for _ in planes]
-    box = _box_of(level_set)
-    if box is None:
+    tight = _tight(level_set)
+    if tight is None:
         return out
-    cut = [(number, polygon) for number, plane in enumerate(planes) for polygon in _cut(level_set, box, plane)]
+    cut = [(number, polygon) for number, plane in enumerate(planes) for polygon in _cut(tight, plane)]
     if not cut:
         return out
-    settled = _settled(level_set, planes, [polygon for _, polygon in cut], [number for number, _ in cut])
+    settled = _settled(tight, planes, [polygon for _, polygon in cut], [number for number, _ in cut])
     for (number, _), polygon in zip(cut, simplify_closed(settled, SIMPLIFY_MM), strict=True):
         out[number].append(planes[number].points_at(polygon[:, 0], polygon[:, 1]))
     return out
 
 
-def _box_of(level_set: LevelSet) -> Points | None:
-    """(8, 3) LPS corners of the box of all voxels inside, and one more around it; None where there are none."""
+def _tight(level_set: LevelSet) -> LevelSet | None:
+    """The part of it that holds all voxels inside, with a rim; None where there are none. Regions are large, organs
+    are not."""
     inside = level_set.array > 0
-    low, high = np.zeros(3), np.zeros(3)
+    low, high = [0, 0, 0], list(level_set.grid.size)
     for axis in range(3):
-        others = tuple(k for k in range(3) if k != axis)
-        hits = np.flatnonzero(inside.any(axis=others))
+        hits = np.flatnonzero(inside.any(axis=tuple(k for k in range(3) if k != axis)))
         if not len(hits):
             return None
-        low[axis], high[axis] = hits[0] - 1, hits[-1] + 1
-    choice = np.array(np.meshgrid([0, 1], [0, 1], [0, 1])).reshape(3, -1).T
-    return level_set.grid.points_at(np.where(choice, high, low))
+        low[axis], high[axis] = max(int(hits[0]) - _RIM, 0), min(int(hits[-1]) + 1 + _RIM, high[axis])
+    grid = level_set.grid.crop((low[0], low[1], low[2]), (high[0], high[1], high[2]))
+    return LevelSet(grid, level_set.array[low[0] : high[0], low[1] : high[1], low[2] : high[2]])
 
 
-def _cut(level_set: LevelSet, box: Points, plane: SlicePlane) -> list[Points]:
+def _cut(level_set: LevelSet, plane: SlicePlane) -> list[Points]:
     """Closed polygons (N, 2) of the zero line on `plane`, mm along its row and its column direction."""
     from contourpy import contour_generator
 
+    box = level_set.grid.corners_mm()
     heights = (box - np.asarray(plane.origin_mm)) @ plane.normal
-    if heights.min() > 0 or heights.max() < 0:
+    if heights.min() > _TOUCH_MM or heights.max() < -_TOUCH_MM:
         return []
     u_mm = _lattice(level_set.grid, box, plane, plane.row_direction)
     v_mm = _lattice(level_set.grid, box, plane, plane.column_direction)
@@ -91,7 +94,8 @@ def _sampled(level_set: LevelSet, points_mm: Points) -> NDArray[np.float32]:
     grid = level_set.grid
     index = np.moveaxis(grid.index_at(points_mm), -1, 0)
     last = np.reshape(np.array(grid.size) - 1, (3, 1, 1))
-    beyond = ((index < -1e-3) | (index > last + 1e-3)).any(axis=0)
+    touch = np.reshape(_TOUCH_MM / np.array(grid.spacing_mm), (3, 1, 1))
+    beyond = ((index < -touch) | (index > last + touch)).any(axis=0)
     values = map_coordinates(level_set.array, index, np.float32, 1, "nearest")
     values[beyond] = -1.0
     return values

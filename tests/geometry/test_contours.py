@@ -241,6 +241,14 @@ def test_short_gaps_are_filled_and_long_ones_are_not():
     assert areas([0, 3, 6, 9, 12, 24, 27, 30]) == [0]  # three
 
 
+def test_organ_drawn_on_every_fourth_slice_is_whole():
+    grid = Grid.of((70, 40, 40), (1, 1, 1), (-20, -20, -5))
+    level_set = level_set_from_contours([circle(10, z) for z in range(0, 49, 12)], grid, 3.0)
+    first, middle, cap, beyond = contours_from_level_set(level_set, axial([0.0, 18.0, 49.0, 50.0]))
+    assert [abs(area(cs)) for cs in (first, middle, cap)] == pytest.approx([np.pi * 100] * 3, rel=0.03)
+    assert beyond == []
+
+
 def test_single_contour_is_one_slice_thick():
     grid = Grid.of((20, 40, 40), (0.5, 1, 1), (-20, -20, -5))
     assert level_set_from_contours([circle(10, 0.0)], grid, 3.0).volume_ml == pytest.approx(np.pi * 0.3, rel=0.03)
