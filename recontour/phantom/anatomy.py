@@ -156,8 +156,10 @@ def _skin(body: Body) -> Shape:
     fat, k = body.fat_mm, body.scale
     heights = np.array([-120, -70, 0, 50, 90, 120, 200]) * k
     half_width = np.array([172, 174, 176, 170, 160, 152, 152]) * k + 0.9 * fat
-    front = np.array([-66, -74, -84, -92, -98, -100, -100]) * k - 0.9 * fat - np.array([0, 0, 0.3, 0.8, 1, 1, 1]) * (
-        body.belly_mm
+    front = (
+        np.array([-66, -74, -84, -92, -98, -100, -100]) * k
+        - 0.9 * fat
+        - np.array([0, 0, 0.3, 0.8, 1, 1, 1]) * (body.belly_mm)
     )
     back = 98 * k + 0.6 * fat
 
@@ -216,8 +218,8 @@ def _prostate(body: Body, rng: np.random.Generator) -> tuple[Shape, NDArray[np.f
     behind_symphysis = -26.0 * body.scale + axes[1]
     centre = np.array([0.0, behind_symphysis, 0.0]) + body.prostate_mm
     main = ellipsoid(centre, axes * (1, 1, 0.92))
-    apex = ellipsoid(centre + (0, -0.1 * axes[1], -0.5 * axes[2]), axes * (0.62, 0.72, 0.62))
-    hollow = ellipsoid(centre + (0, 2.35 * axes[1], 0), axes * (1.3, 1.5, 2.2))  # the rectum flattens its back
+    apex = ellipsoid(_off(centre, 0, -0.1 * axes[1], -0.5 * axes[2]), axes * (0.62, 0.72, 0.62))
+    hollow = ellipsoid(_off(centre, 0, 2.35 * axes[1], 0), axes * (1.3, 1.5, 2.2))  # the rectum flattens its back
     shape = cut(union(main, apex, blend_mm=6.0), hollow, blend_mm=6.0)
     return wobbled(shape, draw_waves(rng, 5, 22.0, 50.0), 1.2), axes, centre
 
@@ -225,12 +227,13 @@ def _prostate(body: Body, rng: np.random.Generator) -> tuple[Shape, NDArray[np.f
 def _vesicles(centre: NDArray[np.float64], axes: NDArray[np.float64], rng: np.random.Generator) -> Shape:
     """Two bow-tie horns that leave the prostate's base backwards, outwards and up, lobed like a mulberry."""
     horns: list[Shape] = []
-    start = centre + (0, 0.35 * axes[1], 0.72 * axes[2])
+    start = _off(centre, 0, 0.35 * axes[1], 0.72 * axes[2])
     for sign in (1.0, -1.0):
         length, lift, back = rng.uniform(24, 36), rng.uniform(6, 17), rng.uniform(4, 10)
-        path = smooth_path(
-            [start + (sign * 2, 0, -2), start + (sign * 0.35 * length, 0.6 * back, 0.45 * lift),
-             start + (sign * 0.75 * length, back, 0.85 * lift), start + (sign * length, back + 1, lift)], 7)  # fmt: skip
+        middle = _off(start, sign * 0.35 * length, 0.6 * back, 0.45 * lift)
+        outer = _off(start, sign * 0.75 * length, back, 0.85 * lift)
+        end = _off(start, sign * length, back + 1, lift)
+        path = smooth_path([_off(start, sign * 2, 0, -2), middle, outer, end], 7)
         radii = np.interp(np.linspace(0, 1, 7), [0, 0.4, 0.8, 1], [4.0, 6.2, 5.2, 3.0]) * rng.uniform(0.85, 1.25)
         horns.append(tube(path, radii))
     return wobbled(union(*horns, blend_mm=3.0), draw_waves(rng, 8, 9.0, 20.0), 1.1)
@@ -263,14 +266,19 @@ def _bladder(
     semi = radius * ratio * 1.03
     lean = np.deg2rad(rng.uniform(5, 25))
     turn = np.array([[1, 0, 0], [0, np.cos(lean), np.sin(lean)], [0, -np.sin(lean), np.cos(lean)]])
-    middle = centre + (rng.normal(0, 1.5), -6.0 - 8.0 * full - axes[1] * 0.15, 0.75 * axes[2] + 0.86 * semi[2])
-    neck = ellipsoid(centre + (0, -2, axes[2]), (14, 11, 9))
+    back, up = -6.0 - 8.0 * full - axes[1] * 0.15, 0.75 * axes[2] + 0.86 * semi[2]
+    middle = _off(centre, rng.normal(0, 1.5), back, up)
+    neck = ellipsoid(_off(centre, 0, -2, axes[2]), (14, 11, 9))
     sac = union(wobbled(ellipsoid(middle, semi, turn), draw_waves(rng, 5, 60, 120), 3.0), neck, blend_mm=10.0)
     retropubic = ellipsoid(np.array([0, -48, -12]) * body.scale, np.array([50, 24, 30]) * body.scale)
     sac = cut(cut(sac, retropubic, blend_mm=10.0), bone, gap_mm=7.0, blend_mm=8.0)
     for name, gap in (("Prostate", 0.5), ("SeminalVes", 1.0), ("bowel_tube", 2.5)):
         sac = cut(sac, s[name], gap_mm=gap, blend_mm=3.0)
     return sac
+
+
+def _off(point: NDArray[np.float64], x: float, y: float, z: float) -> NDArray[np.float64]:
+    return point + np.array([x, y, z])
 
 
 def _level_set(shape: Shape, body: Body) -> LevelSet:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from recontour.geometry.grid import Grid
 from recontour.phantom.contents import smooth_noise, stool_texture

@@ -232,7 +232,8 @@ def box_of(shape: Shape, z_low: float, z_high: float) -> tuple[NDArray[np.float6
     step, reach = 8.0, 272.0
     across = np.arange(-reach, reach + 1, step)
     z = np.arange(z_low, z_high + step, step)
-    index = np.argwhere(np.broadcast_to(shape(open_points(across, across, z)), (len(z), len(across), len(across))) > -step)
+    distance = shape(open_points(across, across, z))
+    index = np.argwhere(np.broadcast_to(distance, (len(z), len(across), len(across))) > -step)
     if not len(index):
         return np.zeros(3), np.ones(3)
     first, last = index.min(axis=0), index.max(axis=0)
