@@ -18,6 +18,8 @@ from recontour.geometry.volume import LevelSet, Mask, Volume
 
 Array = NDArray[np.float32]
 
+NARROW_BAND_MM = 4.0  # above what a warped distance can change between neighbours of the coarse lattice
+_COARSE_STEP = 3
 _SLAB_VOXELS = 2_000_000  # bounds the memory for coordinates: 24 bytes a voxel
 
 
@@ -32,9 +34,32 @@ def resample_volume(
 def resample_level_set(
     source: LevelSet, target: Grid, affine: Affine | None = None, field: Field | None = None
 ) -> LevelSet:
-    """`source` on `target`, trilinear; outside the source's grid the lowest value of its border holds."""
+    """`source` on `target`, trilinear; outside the source's grid its lowest value holds.
+
+    With a field, voxels further than NARROW_BAND_MM from the surface, by their neighbours' distance, are interpolated
+    from every third one: only near the surface does a warped organ need its exact value.
+    """
     outside = float(min(source.array.min(), -1.0))
-    return LevelSet(target, _resample(source.array, source.grid, target, affine, field, outside))
+    if field is None or min(target.size) < 2 * _COARSE_STEP:
+        return LevelSet(target, _resample(source.array, source.grid, target, affine, field, outside))
+    on_target = field if field.grid.same_as(target) else resample_field(field, target)
+    coarse = _every_third(on_target)
+    rough = _resample(source.array, source.grid, coarse.grid, affine, coarse, outside)
+    out = _resample(rough, coarse.grid, target, None, None, None)
+    near = np.flatnonzero(np.abs(out) < NARROW_BAND_MM)
+    index = np.stack(np.unravel_index(near, target.size), axis=-1)
+    points = target.points_at(index) + on_target.array.reshape(3, -1)[:, near].T
+    out.reshape(-1)[near] = sample(source.array, source.grid, (affine or Affine.identity()).apply(points), outside)
+    return LevelSet(target, out)
+
+
+def _every_third(field: Field) -> Field:
+    """The field at every third voxel along each axis, and one more beyond the last, where the border value holds."""
+    grid = field.grid
+    part, counts = field.array, [len(range(0, n + _COARSE_STEP - 1, _COARSE_STEP)) for n in grid.size]
+    for axis, count in enumerate(counts):
+        part = np.take(part, np.minimum(np.arange(count) * _COARSE_STEP, grid.size[axis] - 1), axis + 1)
+    return Field(Grid.of(counts, np.asarray(grid.spacing_mm) * _COARSE_STEP, grid.origin_mm, grid.direction), part)
 
 
 def resample_mask(source: Mask, target: Grid, affine: Affine | None = None, field: Field | None = None) -> Mask:
