@@ -25,6 +25,7 @@ from recontour.geometry.volume import Volume
 from recontour.network.architectures import Network
 from recontour.network.blocks import Conv
 from recontour.network.catalogue import LABELS, MOVING_LABELS
+from recontour.network.device import choose_device
 from recontour.network.released import ModelCard, ReleasedModel
 
 LOW, HIGH = 28, 24  # input voxels a tile needs before its first, and after its last, output voxel
@@ -67,7 +68,7 @@ def predict(
     device: auto, cpu, cuda, cuda:N. precision: fp32 is the reference; auto takes bf16 where the processor has it.
     Raises UsageError where grids, labels or device do not fit, MemoryShort where not even small tiles do.
     """
-    where_to = choose_device(device)
+    where_to = torch.device(choose_device(device))
     dtype = choose_precision(precision, where_to)
     low = _offset(fixed, moving, region)
     channels = _channels(model, fixed, moving, moving_labels)
@@ -77,17 +78,6 @@ def predict(
     pieces = run_in_tiles(network, torch.as_tensor(block, dtype=dtype), region.size, tile)
     field = Field(region, pieces["field"]) if "field" in pieces else None
     return Prediction(field, pieces.get("probabilities"))
-
-
-def choose_device(name: str) -> torch.device:
-    """auto: the first CUDA device, else the CPU. Raises UsageError where the device is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    there = ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]
-    there += [f"cuda:{k}" for k in range(torch.cuda.device_count())]
-    if name not in there:
-        raise UsageError(f"device {name!r} is not there", where="device", allowed=", ".join(["auto", *there]))
-    return torch.device(name)
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
