@@ -13,21 +13,28 @@ from recontour.errors import InputRefused, ScanRefused, UsageError
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+# Files from before Part 10 have no preamble: group 0002 or 0008 with a low element.
+_STARTS_WITHOUT_PREAMBLE = tuple(bytes((group, 0, element, 0)) for group in (2, 8) for element in range(25))
 _DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR: an index of files, holds no image
 
 
 def files_in(folder: Path, ignore: Iterable[Path] = ()) -> Iterator[Path]:
     """Every file under `folder`, nested or not, in the order of the names; hidden ones and what lies at or under an
-    `ignore` path left out. Raises UsageError where there is no such folder."""
+    `ignore` path left out. Links are followed, each folder once. Raises UsageError where there is no such folder."""
     if not folder.is_dir():
         found = "not a folder" if folder.exists() else "no such folder"
         raise UsageError(found, where=str(folder), allowed="a folder with DICOM files")
     left_out = {Path(p).resolve() for p in ignore}
-    for place, folders, names in os.walk(folder.resolve()):
-        here = Path(place)
-        folders[:] = sorted(f for f in folders if not f.startswith(".") and here / f not in left_out)
-        if here not in left_out:
-            yield from (here / n for n in sorted(names) if not n.startswith(".") and here / n not in left_out)
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place).resolve()
+        if here in left_out:
+            folders.clear()
+            continue
+        left_out.add(here)  # seen: a link back to it would go round in circles
+        folders[:] = sorted(f for f in folders if not f.startswith("."))
+        for path in (here / name for name in sorted(names) if not name.startswith(".")):
+            if path not in left_out and (path.is_file() or path.is_symlink()):
+                yield path
 
 
 def read_header(path: Path, refused: type[InputRefused] = ScanRefused) -> Dataset | None:
@@ -38,7 +45,10 @@ def read_header(path: Path, refused: type[InputRefused] = ScanRefused) -> Datase
     damaged = refused(
         "a damaged or cut-off DICOM file", where=path.name, allowed="copy it again, or take it out of the folder"
     )
-    kind = _kind(path)
+    try:
+        kind = _kind(path)
+    except OSError as error:
+        raise refused("a file that cannot be opened", where=path.name, allowed="a file that may be read") from error
     if kind == "other":
         return None
     if kind == "empty":
@@ -104,6 +114,6 @@ def _kind(path: Path) -> str:
     """ "dicom", "other", or "empty": named as DICOM but without content that could be."""
     with path.open("rb") as file:
         start = file.read(132)
-    if start[128:] == b"DICM" or start[:2] in (b"\x08\x00", b"\x02\x00"):  # files before Part 10 begin with group 0008
+    if start[128:] == b"DICM" or start[:4] in _STARTS_WITHOUT_PREAMBLE:
         return "dicom"
     return "empty" if path.suffix.lower() in (".dcm", ".dicom") else "other"

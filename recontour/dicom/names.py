@@ -43,6 +43,7 @@ SYNONYMS: dict[Organ, tuple[str, ...]] = {
     ),
     "seminal_vesicles": (
         *("seminalvesicles", "seminalvesicle", "seminalves", "semvesicles", "semvesicle", "semves", "sv", "svs"),
+        *("vvss", "vessem", "vesseminali", "vesseminales", "vesiculae", "vesiculaesem", "vesiculasem"),
         *("vesiculaseminalis", "vesiculaeseminales", "vesiculeseminales"),
         *("zaadblaas", "zaadblazen", "zaadblaasje", "zaadblaasjes"),
         *("samenblase", "samenblasen", "samenblaschen", "samenblaeschen", "vs"),

@@ -118,8 +118,9 @@ def _choose(found: Sequence[_Found], series_uid: str | None) -> _Found:
         return candidates[0]
     if candidates:
         raise ScanRefused(f"{len(candidates)} CT series", where=_listed(candidates), allowed="choose one with --series")
-    others = Counter(f.summary.modality or "unknown modality" for f in found)
-    what = ", ".join(f"{n} {modality} series" for modality, n in sorted(others.items())) or "no DICOM images"
+    others = Counter(f.summary.modality or "unknown" for f in found)
+    kinds = {"CT": "CT localiser or capture"}  # otherwise it would be a candidate
+    what = ", ".join(f"{n} {kinds.get(m, m)} series" for m, n in sorted(others.items())) or "no DICOM images"
     raise ScanRefused(f"no CT series; {what}", where="folder", allowed="a folder with one CT series")
 
 

@@ -14,7 +14,7 @@ MEANT = {
     "prostate": "Prostate Prostata PROSTATE_MBS Prostate_DL Próstata prostaat Vorsteherdrüse Prostata_MRI prost",
     "seminal_vesicles": "SeminalVes SemVes seminal_vesicles SeminalVesicles Vesicles_Seminal SV SVs VS Samenblase "
     "Samenbläschen Samenblasen zaadblazen Zaadblaasjes Vésicules_séminales Vescicole_seminali vescichette_seminali "
-    "Vesículas_seminales Sædblærer sædblære Sädesblåsor Vesiculae_seminales",
+    "Vesículas_seminales Sædblærer sædblære Sädesblåsor Vesiculae_seminales VesSem VVSS Ves_sem",
 }
 NOT_MEANT = """
 PTV_Prostate CTV_Prostate Prostate_PTV GTVprostate Bladder_wall Bladder-PTV Rectum-PTV RectumWall Rectum_wall

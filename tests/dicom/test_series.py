@@ -120,6 +120,25 @@ def test_files_without_the_preamble_of_part_10(tmp_path):
     assert read_series(tmp_path).volume.grid.size == (3, 6, 4)
 
 
+def test_links_are_followed_once_and_what_cannot_be_opened_is_named(tmp_path):
+    elsewhere = save(tmp_path / "elsewhere", simple_scan(4))
+    folder = tmp_path / "planning"
+    folder.mkdir()
+    (folder / "link").symlink_to(elsewhere)
+    (folder / "again").symlink_to(folder)
+    assert len(read_series(folder).planes) == 4
+    (folder / "gone.dcm").symlink_to(tmp_path / "nowhere.dcm")
+    with pytest.raises(ScanRefused, match=r"cannot be opened \| gone\.dcm"):
+        read_series(folder)
+
+
+def test_binary_files_that_are_not_dicom(tmp_path):
+    save(tmp_path, simple_scan(3))
+    (tmp_path / "table.bin").write_bytes(b"\x08\x00\xff\x01" * 100)
+    (tmp_path / "model.bin").write_bytes(b"\x02\x00\x33\x00" * 100)
+    assert len(read_series(tmp_path).planes) == 3
+
+
 class TestChoice:
     @pytest.fixture
     def two(self, tmp_path):
@@ -152,6 +171,11 @@ class TestChoice:
             read_series(tmp_path)
         with pytest.raises(ScanRefused, match="no CT"):
             read_series(tmp_path, series_uid=SERIES)
+
+    def test_only_a_localiser(self, tmp_path):
+        save(tmp_path, simple_scan(1, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]))
+        with pytest.raises(ScanRefused, match="no CT series; 1 CT localiser"):
+            read_series(tmp_path)
 
     def test_no_folder(self, tmp_path):
         with pytest.raises(UsageError, match="no such folder"):
