@@ -25,7 +25,7 @@ from recontour.geometry.volume import LevelSet, Volume
 from recontour.phantom.motion import MovedScan
 from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate, region_of
 from recontour.qa.manifest import write_text
-from recontour.qa.metrics import dice, surface_distances
+from recontour.qa.metrics import common_ml, surface_distances
 from recontour.qa.shape import volume_ml
 from recontour.qa.surface import bounding_box
 from recontour.settings import Settings
@@ -221,9 +221,9 @@ def _score(organ: str, found: LevelSet | None, truth: LevelSet) -> Score:
         return Score(organ, math.inf, math.inf, math.inf, 0.0, 0.0)
     on_grid = _around_both(found, truth)
     apart = surface_distances(on_grid, truth)
-    overlap = dice(on_grid, resample_level_set(truth, on_grid.grid))
-    ratio = volume_ml(on_grid) / volume_ml(truth)
-    return Score(organ, apart.msd_mm, apart.hd95_mm, apart.hd_mm, overlap, ratio)
+    common = common_ml(on_grid, resample_level_set(truth, on_grid.grid))
+    own, true = volume_ml(on_grid), volume_ml(truth)  # each on its own grid: a tight one may not hold all of the other
+    return Score(organ, apart.msd_mm, apart.hd95_mm, apart.hd_mm, 2 * common / (own + true), own / true)
 
 
 def _around_both(found: LevelSet, truth: LevelSet) -> LevelSet:

@@ -59,6 +59,12 @@ def test_a_result_far_away_is_scored_whole() -> None:
     assert row.volume_ratio == pytest.approx(1.0, rel=0.02)
 
 
+def test_a_truth_that_leaves_the_results_tight_grid_counts_whole() -> None:
+    tight = Grid.around((-8, -9, -9.5), (12, 11, 10.5), 1.0)  # a ball of 9 mm, and nothing around it
+    row = score({"a": ball(tight, 9)}, {"a": ball(TIGHT, 14)})[0]
+    assert row.dice == pytest.approx(2 * 9**3 / (9**3 + 14**3), abs=5e-3)
+
+
 def test_lost_organs_are_infinitely_far_off() -> None:
     nothing = LevelSet(GRID, np.full(GRID.size, -5, np.float32))
     rows = score({"a": nothing}, {"a": ball(TIGHT, 8), "b": ball(TIGHT, 8)})
