@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 HU_RANGE = (-1000.0, 1000.0)  # paper, section III-C
 _BYTES_PER_VOXEL = 200  # scans, field, Jacobian, and some ten level sets, float32
-_ORGAN_REACH_MM = 25.0  # how far beyond its affinely placed box an organ's surface may be looked for
+_BAND_MM = 8.0  # of level set around a shape, for checks and for neighbours that are cut apart
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,11 +43,13 @@ class PlannedRoi:
 
 @dataclass(frozen=True, eq=False)
 class Propagation:
-    """What one fraction's propagation gives, all on `region` (1 mm, along the LPS axes, in the daily frame).
+    """What one fraction's propagation gives on `region` (1 mm, along the LPS axes, in the daily frame).
 
-    fixed, warped: the daily scan, and the planning scan warped onto it, HU.
-    level_sets: one per planned ROI, in the plan's order; empty (all negative) where nothing was left of it.
-    registered, segmented: the two paths before they were combined; segmented only where a network segments the ROI.
+    fixed, warped: the daily scan, and the planning scan warped onto it, HU, on the region.
+    level_sets: one per planned ROI, in the plan's order, each on a part of the region; empty (all negative) where
+    nothing was left of it.
+    registered, segmented: the two paths before they were combined; segmented only where a network segments the ROI,
+    on the whole region.
     alignment_match: correlation of both scans after the affine alone. model: name and sha256 of the network used.
     seconds: wall time per stage, in order.
     """
@@ -107,7 +109,7 @@ def propagate(
         moving = _clipped(resample_volume(planning, region, affine))
     deformation = _deform(fixed, moving, rois, affine, settings, model, watch)
     with watch.stage("fuse"):
-        registered = warp_rois(rois, region, affine, deformation.field)
+        registered = warp_rois(rois, affine, deformation.field, deformation.segmented)
         fused = _fuse(rois, registered, deformation)
     with watch.stage("warp scan"):
         warped = resample_volume(planning, region, affine, deformation.field)
@@ -154,12 +156,21 @@ def region_of(rois: list[PlannedRoi], affine_daily_to_planning: Affine, daily: G
 
 
 def warp_rois(
-    rois: list[PlannedRoi], region: Grid, affine_daily_to_planning: Affine, field_daily_to_planning: Field
+    rois: list[PlannedRoi],
+    affine_daily_to_planning: Affine,
+    field_daily_to_planning: Field,
+    segmented: Mapping[str, LevelSet] | None = None,
 ) -> dict[str, LevelSet]:
-    """Every planned ROI on `region`, each warped once, from its own planning grid."""
+    """Every planned ROI, warped once, from its own planning grid to the part of the field's grid that it can reach.
+
+    segmented: shapes on the field's grid that the part must hold as well.
+    """
 
     def warp(roi: PlannedRoi) -> LevelSet:
-        return _warp_roi(roi.level_set, region, affine_daily_to_planning, field_daily_to_planning)
+        found = (segmented or {}).get(roi.name)
+        part = _reach(roi.level_set, affine_daily_to_planning, field_daily_to_planning, found)
+        inner = crop_field(field_daily_to_planning, part)
+        return resample_level_set(roi.level_set, part, affine_daily_to_planning, inner)
 
     with ThreadPoolExecutor(2) as pool:
         return dict(zip([roi.name for roi in rois], pool.map(warp, rois), strict=True))
@@ -212,8 +223,8 @@ def _refine(
     from recontour.network.device import choose_device
     from recontour.network.refine import refine_field
 
-    known = [roi for roi in rois if roi.organ and roi.name in predicted.segmented]
-    shapes = warp_rois(known, fixed.grid, affine, Field.zero(fixed.grid))
+    known = [roi for roi in rois if roi.name in predicted.segmented]
+    shapes = {roi.name: resample_level_set(roi.level_set, fixed.grid, affine) for roi in known}
     start = predicted.field if predicted.field.array.any() else None
     device = choose_device(settings.device)
     return refine_field(fixed, moving, start, settings.refine, device, shapes, predicted.segmented)
@@ -255,7 +266,7 @@ def _label_map(
     out = np.zeros(region.size, np.uint8)
     for number, organ in enumerate(labels):
         if organ in by_organ:
-            shape = _warp_roi(by_organ[organ].level_set, region, affine, None)
+            shape = resample_level_set(by_organ[organ].level_set, region, affine)
             out[shape.array > 0] = number
     return out
 
@@ -267,33 +278,45 @@ def _fuse(rois: list[PlannedRoi], registered: dict[str, LevelSet], deformation: 
     fused: dict[str, LevelSet] = {}
     for roi in rois:
         rule = deformation.rules.get(roi.organ, "registration")
-        fused[roi.name] = combine(registered[roi.name], deformation.segmented.get(roi.name), rule)
+        segmented = deformation.segmented.get(roi.name)
+        found = crop_level_set(segmented, registered[roi.name].grid) if segmented else None
+        fused[roi.name] = combine(registered[roi.name], found, rule)
     return clean_up(fused, {roi.name: roi.level_set for roi in rois})
 
 
-def _warp_roi(shape: LevelSet, region: Grid, affine: Affine, field_daily_to_planning: Field | None) -> LevelSet:
-    """One planned shape on `region`. Only the box that it can reach is computed; beyond it, it is outside."""
-    low, high = _box_in(region, affine.inverse().apply(_inside_corners(shape)))
-    out = np.full(region.size, min(float(shape.array.min()), -1.0), np.float32)
-    if min(high[k] - low[k] for k in range(3)) > 0:
-        part = region.crop(low, high)
-        box = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
-        inner = None if field_daily_to_planning is None else _crop(field_daily_to_planning, part, box)
-        out[box] = resample_level_set(shape, part, affine, inner).array
-    return LevelSet(region, out)
+def crop_level_set(whole: LevelSet, part: Grid) -> LevelSet:
+    """The part of a level set on a part of its grid."""
+    return LevelSet(part, whole.array[whole.grid.box_of(part)])
 
 
-def _crop(whole: Field, part: Grid, box: tuple[slice, ...]) -> Field:
-    return Field(part, whole.array[(slice(None), *box)])
+def crop_volume(whole: Volume, part: Grid) -> Volume:
+    """The part of a scan on a part of its grid."""
+    return Volume(part, whole.array[whole.grid.box_of(part)])
 
 
-def _box_in(region: Grid, points_mm: NDArray[np.float64]) -> tuple[Index, Index]:
-    """Voxels of `region`, first and one past the last, around points plus an organ's reach."""
-    index = region.index_at(points_mm)
-    reach = _ORGAN_REACH_MM / np.asarray(region.spacing_mm)
-    low = np.clip(np.floor(index.min(axis=0) - reach), 0, region.size).astype(int)
-    high = np.clip(np.ceil(index.max(axis=0) + reach) + 1, 0, region.size).astype(int)
-    return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
+def crop_field(whole: Field, part: Grid) -> Field:
+    """The part of a field on a part of its grid."""
+    return Field(part, whole.array[(slice(None), *whole.grid.box_of(part))])
+
+
+def _reach(shape: LevelSet, affine: Affine, field_daily_to_planning: Field, found: LevelSet | None) -> Grid:
+    """The part of the field's grid around the affinely placed shape that it can move to, and around `found`."""
+    region = field_daily_to_planning.grid
+    index = region.index_at(affine.inverse().apply(_inside_corners(shape)))
+    low, high = index.min(axis=0), index.max(axis=0)
+    farthest = float(np.abs(field_daily_to_planning.array).max()) + _BAND_MM
+    low, high = low - farthest / np.asarray(region.spacing_mm), high + farthest / np.asarray(region.spacing_mm)
+    if found is not None and (found.array > 0).any():
+        inside = region.index_at(_inside_corners(found))
+        low, high = np.minimum(low, inside.min(axis=0) - 2), np.maximum(high, inside.max(axis=0) + 2)
+    first = np.clip(np.floor(low), 0, np.subtract(region.size, 2)).astype(int)
+    last = np.clip(np.ceil(high) + 1, first + 2, region.size).astype(int)
+    return region.crop(_index(first), _index(last))
+
+
+def _index(values: NDArray[np.intp]) -> Index:
+    z, y, x = (int(v) for v in values)
+    return z, y, x
 
 
 def _inside_corners(shape: LevelSet) -> NDArray[np.float64]:

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recontour.errors import OutputRefused, PatientMismatch
-from recontour.pipeline import PlannedRoi, Propagation, Stopwatch, propagate
+from recontour.pipeline import (
+    PlannedRoi,
+    Propagation,
+    Stopwatch,
+    crop_field,
+    crop_level_set,
+    crop_volume,
+    propagate,
+)
 from recontour.settings import Settings
 
 if TYPE_CHECKING:
@@ -186,10 +194,13 @@ def _planned(inputs: _Inputs) -> list[PlannedRoi]:
     from recontour.dicom.structures import check_inside
     from recontour.geometry.contours import level_set_from_contours, organ_grid
 
+    positions = [plane.position_mm for plane in inputs.planning.planes]
+    apart_mm = float(np.median(np.diff(positions)))
+
     def shape(roi: Roi) -> PlannedRoi:
         check_inside(roi, inputs.planning)
         grid = organ_grid(roi.contours, inputs.planning.planes)
-        level_set = level_set_from_contours(roi.contours, grid, where=roi.name)
+        level_set = level_set_from_contours(roi.contours, grid, apart_mm, where=roi.name)
         return PlannedRoi(roi.name, level_set, inputs.organs.get(roi.name, ""))
 
     with ThreadPoolExecutor(2) as pool:
@@ -200,13 +211,20 @@ def _judge(planned: list[PlannedRoi], result: Propagation, inputs: _Inputs, sett
     from recontour.qa.checks import StudyFacts, judge, judge_study
     from recontour.qa.measure import Day, alignment_of, measure_roi
 
-    affine, scan = result.affine_daily_to_planning, inputs.daily.volume.grid
-    day = Day(affine, result.field_daily_to_planning, scan, result.fixed, result.warped)
+    affine = result.affine_daily_to_planning
 
     def measure(roi: PlannedRoi) -> RoiFacts:
-        segmented = result.segmented.get(roi.name)
-        paths = (result.registered[roi.name], segmented) if segmented else None
-        return measure_roi(roi.name, roi.organ or roi.name, roi.level_set, result.level_sets[roi.name], day, paths)
+        daily = result.level_sets[roi.name]
+        day = Day(
+            affine,
+            crop_field(result.field_daily_to_planning, daily.grid),
+            inputs.daily.volume.grid,
+            crop_volume(result.fixed, daily.grid),
+            crop_volume(result.warped, daily.grid),
+        )
+        found = result.segmented.get(roi.name)
+        paths = (result.registered[roi.name], crop_level_set(found, daily.grid)) if found else None
+        return measure_roi(roi.name, roi.organ or roi.name, roi.level_set, daily, day, paths)
 
     with ThreadPoolExecutor(2) as pool:
         facts = {fact.name: fact for fact in pool.map(measure, planned)}

@@ -21,7 +21,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pipeline": GROUND | FLOOR_2 - {"dicom"},
     "train": GROUND | {"network", "qa.metrics", "phantom"},
     "phantom": GROUND | {"dicom"},
-    **{room: GROUND | FLOOR_2 | {"pipeline", "train", "phantom"} for room in ("study", "evaluate", "baselines")},
+    **{
+        room: GROUND | FLOOR_2 | {"pipeline", "train", "phantom"}
+        for room in ("study", "evaluate", "baselines", "doctor")
+    },
     "batch": GROUND | {"study"},
 }
 OWNERS = {

@@ -13,9 +13,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from recontour.errors import UsageError
-from recontour.fuse.distance import Array, Box, box_of
-from recontour.geometry.grid import Grid
+from recontour.fuse.distance import Array, box_of
+from recontour.geometry.grid import Box, Grid, Index
 from recontour.geometry.resample import resample_level_set
 from recontour.geometry.volume import LevelSet
 
@@ -35,12 +34,11 @@ def clean_up(
 ) -> dict[str, LevelSet]:
     """Every daily ROI with as many parts as its plan had, no new holes, and no new overlaps; in the order given.
 
-    level_sets: daily shapes by ROI name, all on one grid, positive inside; they are not changed. planned: planning
+    level_sets: daily shapes by ROI name, positive inside, on parts of one grid; they are not changed. planned: planning
     shapes by the same names, each on a grid of its own; a ROI without one is taken as one part without holes.
     may_overlap: pairs of names; None asks the plan (overlapping_pairs). What needs no change is returned as it is.
-    Raises UsageError where the daily grids differ.
+    Raises UsageError where the daily grids are not of one lattice.
     """
-    _check_one_grid(level_sets)
     allowed = overlapping_pairs(planned) if may_overlap is None else may_overlap
     parts = {name: max(1, count_parts(planned[name])) if name in planned else 1 for name in level_sets}
     out = {name: _tidied(shape, planned.get(name), parts[name]) for name, shape in level_sets.items()}
@@ -115,23 +113,45 @@ def separate(level_sets: Mapping[str, LevelSet], may_overlap: set[frozenset[str]
     overlap, and sum to at most zero at every voxel, and so, interpolated linearly, everywhere: nothing overlaps any
     more, not even between voxels. All pairs are cut from the shapes as they came, so their order does not matter.
     """
-    boxes = {name: box_of(shape.array, [1, 1, 1]) for name, shape in level_sets.items()}
+    if not level_sets:
+        return {}
+    lattice = next(iter(level_sets.values())).grid
+    starts = {name: _start(lattice.box_of(shape.grid)) for name, shape in level_sets.items()}
+    boxes = {name: _moved(box_of(shape.array, [1, 1, 1]), starts[name]) for name, shape in level_sets.items()}
     out = {name: shape.array for name, shape in level_sets.items()}
     for first, second in combinations(level_sets, 2):
         common = _common_box(boxes[first], boxes[second])
         if common is None or frozenset((first, second)) in may_overlap:
             continue
-        a, b = level_sets[first].array[common], level_sets[second].array[common]
+        at = {name: _here(common, starts[name]) for name in (first, second)}
+        a, b = (level_sets[name].array[at[name]] for name in (first, second))
         if (a + b > 0).any():
             half = (a - b) / np.float32(2)
             for name, limit in ((first, half), (second, -half)):
                 if out[name] is level_sets[name].array:
                     out[name] = out[name].copy()
-                out[name][common] = np.minimum(out[name][common], limit)
+                out[name][at[name]] = np.minimum(out[name][at[name]], limit)
     return {
         name: shape if out[name] is shape.array else LevelSet(shape.grid, out[name])
         for name, shape in level_sets.items()
     }
+
+
+def _start(box: Box) -> Index:
+    z, y, x = box
+    return z.start, y.start, x.start
+
+
+def _moved(box: Box | None, by: Index) -> Box | None:
+    if box is None:
+        return None
+    z, y, x = (slice(part.start + n, part.stop + n) for part, n in zip(box, by, strict=True))
+    return z, y, x
+
+
+def _here(box: Box, start: Index) -> Box:
+    z, y, x = (slice(part.start - n, part.stop - n) for part, n in zip(box, start, strict=True))
+    return z, y, x
 
 
 def _tidied(shape: LevelSet, plan: LevelSet | None, parts: int) -> LevelSet:
@@ -239,9 +259,3 @@ def _labelled(inside: Inside, structure: Inside | None = None) -> NDArray[np.int
     from scipy import ndimage
 
     return np.asarray(cast("Any", ndimage).label(inside, structure)[0], np.int32)
-
-
-def _check_one_grid(level_sets: Mapping[str, LevelSet]) -> None:
-    grids = [shape.grid for shape in level_sets.values()]
-    if any(not grid.same_as(grids[0]) for grid in grids[1:]):
-        raise UsageError("ROIs on different grids", where="fuse.clean_up", allowed="all ROIs on one grid")

@@ -12,6 +12,7 @@ from recontour.errors import UsageError
 
 Triple = tuple[float, float, float]
 Index = tuple[int, int, int]
+Box = tuple[slice, slice, slice]
 
 # Columns are the LPS unit vectors of the array axes (z, y, x) of a scan that lies along the LPS axes.
 AXIAL: tuple[Triple, Triple, Triple] = ((0.0, 0.0, 1.0), (0.0, 1.0, 0.0), (1.0, 0.0, 0.0))
@@ -103,6 +104,19 @@ class Grid:
     def crop(self, low: Index, high: Index) -> Grid:
         """The part from voxel `low` up to, not including, voxel `high`, as (z, y, x)."""
         return Grid.of(np.subtract(high, low), self.spacing_mm, self.points_at(low), self.direction)
+
+    def box_of(self, part: Grid) -> Box:
+        """Where `part`, cut out of this grid by `crop`, lies in it, as slices along (z, y, x); beyond it too.
+
+        Raises UsageError where the two do not share their voxels.
+        """
+        at = self.index_at(part.origin_mm)
+        low = np.round(at).astype(int)
+        shared = np.abs(at - low).max() < 1e-3 and np.allclose(self.spacing_mm, part.spacing_mm, atol=1e-6)
+        if not shared or not np.allclose(self.direction, part.direction, atol=1e-6):
+            raise UsageError("grids that share no voxels", where="Grid.box_of", allowed="a part of the same grid")
+        z, y, x = (slice(int(first), int(first) + n) for first, n in zip(low, part.size, strict=True))
+        return z, y, x
 
     def with_spacing(self, spacing_mm: float) -> Grid:
         """The same box of voxel centres (to within one voxel) at another, isotropic, spacing."""

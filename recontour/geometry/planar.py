@@ -36,9 +36,7 @@ class Edges:
         return Edges(start[keep], end[keep], plane[keep])
 
 
-def signed_distance(
-    edges: Edges, u_mm: Points, v_mm: Points, plane_count: int, band_mm: float
-) -> NDArray[np.float32]:
+def signed_distance(edges: Edges, u_mm: Points, v_mm: Points, plane_count: int, band_mm: float) -> NDArray[np.float32]:
     """(P, H, W) float32 mm: the distance to the nearest edge of the same plane, positive inside, clipped at `band_mm`.
 
     `u_mm` (W,) and `v_mm` (H,): evenly spaced coordinates of the pixel columns and rows. Inside is even-odd: a ray

@@ -167,7 +167,9 @@ def _at_index(array: Array, index: NDArray[np.float64], fill: float | None) -> A
     from scipy.ndimage import map_coordinates
 
     mode = "nearest" if fill is None else "constant"
-    return map_coordinates(np.asarray(array, np.float32), index, np.float32, 1, mode, fill or 0.0)
+    flat = index.reshape(3, -1)  # scipy refuses a single point otherwise
+    values = map_coordinates(np.asarray(array, np.float32), flat, np.float32, 1, mode, fill or 0.0)
+    return values.reshape(index.shape[1:])
 
 
 def _smooth_for(array: Array, grid: Grid, target: Grid) -> Array:

@@ -155,7 +155,17 @@ def test_empty_and_unplanned_rois() -> None:
     assert count_parts(out["new"]) == 1
 
 
-def test_grids_must_be_one() -> None:
-    other = GRID.crop((1, 0, 0), GRID.size)
+def test_grids_must_share_their_voxels() -> None:
+    other = Grid.of(GRID.size, GRID.spacing_mm, np.add(GRID.origin_mm, 0.4), GRID.direction)
     with pytest.raises(UsageError, match="grids"):
-        clean_up({"a": LEFT, "b": LevelSet(other, RIGHT.array[1:])}, {})
+        clean_up({"a": LEFT, "b": LevelSet(other, RIGHT.array)}, {})
+
+
+def test_parts_of_one_grid_are_cut_apart_as_the_whole_is() -> None:
+    a, b = ball(8.0, (-5.0, 0.0, 1.0)), ball(7.0, (6.0, 2.0, -1.0))
+    whole = clean_up({"a": a, "b": b}, {})
+    part = GRID.crop((1, 2, 3), GRID.size)
+    cut = clean_up({"a": a, "b": LevelSet(part, b.array[1:, 2:, 3:])}, {})
+    assert np.array_equal(cut["a"].array, whole["a"].array)
+    assert np.array_equal(cut["b"].array, whole["b"].array[1:, 2:, 3:])
+    assert (whole["a"].array != a.array).any()

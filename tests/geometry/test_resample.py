@@ -52,6 +52,7 @@ def test_field_is_added_before_the_affine(source: Grid) -> None:
     assert np.allclose(resample_volume(on(source), TARGET, affine, field).array, want, atol=1e-3)
     some = TARGET.points_at([[2, 1, 3], [4, 0, 5]])
     assert np.allclose(ramp(transform_points(some, affine, field)), [want[2, 1, 3], want[4, 0, 5]], atol=1e-4)
+    assert np.allclose(transform_points(some[1], affine, field), transform_points(some, affine, field)[1])
 
 
 def test_field_on_another_grid_is_resampled_first() -> None:
