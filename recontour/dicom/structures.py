@@ -113,12 +113,13 @@ def check_inside(roi: Roi, series: CtSeries) -> None:
     Off the slices: a point further than OFF_SLICE_MM, or a quarter of the spacing, from the nearest slice's plane.
     Outside: more than one pixel beyond the image's edge, or beyond the first or last slice.
     """
-    positions = np.array([plane.position_mm for plane in series.planes])
-    tolerance = min(OFF_SLICE_MM, 0.25 * float(np.median(np.diff(positions))))
     normal = series.planes[0].normal
+    positions = np.array([plane.origin_mm for plane in series.planes]) @ normal
+    tolerance = min(OFF_SLICE_MM, 0.25 * float(np.median(np.diff(positions))))
     for contour in roi.contours:
         heights = contour @ normal
-        off: NDArray[np.float64] = np.abs(heights[:, None] - positions).min(axis=1)
+        next_up = np.searchsorted(positions, heights).clip(1, len(positions) - 1)
+        off: NDArray[np.float64] = np.abs(heights - positions[[next_up - 1, next_up]]).min(axis=0)
         nearest = series.planes[int(np.abs(positions - heights[0]).argmin())]
         if heights.min() < positions[0] - tolerance or heights.max() > positions[-1] + tolerance:
             found = "a contour outside the scan, beyond its first or last slice"
