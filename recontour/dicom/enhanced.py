@@ -12,6 +12,13 @@ from recontour.errors import ScanRefused
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
+_NEEDED = (
+    "PlanePositionSequence",
+    "PlaneOrientationSequence",
+    "PixelMeasuresSequence",
+    "PixelValueTransformationSequence",
+)
+
 
 def frames_of(header: Dataset, path: Path) -> list[Slice]:
     """The frames in the order of the file, localiser frames left out.
@@ -29,29 +36,13 @@ def frames_of(header: Dataset, path: Path) -> list[Slice]:
 
 
 def _frame(header: Dataset, path: Path, number: int, own: Dataset, shared: Dataset | None) -> Slice | None:
-    def group(keyword: str, required: bool = True) -> Dataset | None:
-        for place in (own, shared):
-            items = place.get(keyword) if place is not None else None
-            if items:
-                return items[0]
-        if required:
-            raise ScanRefused(f"{keyword} is missing", where=f"{path.name}, frame {number}")
-        return None
-
-    kind = group("CTImageFrameTypeSequence", required=False)
+    where = Path(f"{path.name}, frame {number}")
+    groups = [g for g in (own, shared) if g is not None]
+    kind = _group(groups, "CTImageFrameTypeSequence")
     if kind is not None and "LOCALIZER" in text(kind, "FrameType").upper():
         return None
-    where = Path(f"{path.name}, frame {number}")
-    position, orientation, measures, values = (
-        _must(group(k))
-        for k in (
-            "PlanePositionSequence",
-            "PlaneOrientationSequence",
-            "PixelMeasuresSequence",
-            "PixelValueTransformationSequence",
-        )
-    )
-    geometry = group("CTAcquisitionDetailsSequence", required=False)
+    position, orientation, measures, values = (_needed(groups, keyword, where) for keyword in _NEEDED)
+    acquisition = _group(groups, "CTAcquisitionDetailsSequence")
     slope, intercept = rescale(values, where)
     return Slice(
         path=path,
@@ -66,12 +57,19 @@ def _frame(header: Dataset, path: Path, number: int, own: Dataset, shared: Datas
         ),
         slope=slope,
         intercept=intercept,
-        tilt_degrees=tilt(geometry, where) if geometry is not None else 0.0,
+        tilt_degrees=tilt(acquisition, where) if acquisition is not None else 0.0,
         frame_of_reference_uid=text(header, "FrameOfReferenceUID"),
         patient=patient_of(header),
     )
 
 
-def _must(group: Dataset | None) -> Dataset:
-    assert group is not None
-    return group
+def _group(groups: list[Dataset], keyword: str) -> Dataset | None:
+    """The frame's own functional group where it has one, else the shared one."""
+    return next((g.get(keyword)[0] for g in groups if g.get(keyword)), None)
+
+
+def _needed(groups: list[Dataset], keyword: str, where: Path) -> Dataset:
+    found = _group(groups, keyword)
+    if found is None:
+        raise ScanRefused(f"{keyword} is missing", where=where.name, allowed="a group for every frame, or a shared one")
+    return found
