@@ -66,16 +66,20 @@ _COMMON = ElastixMap("common", (-1000.0, 1000.0), MappingProxyType({})).changed(
     AutomaticParameterEstimation=True,
 )
 
-# Mutual information: correlation follows rectal gas that is in one scan only, in the affine too.
+# Images at 3 mm, shrunk by 4, 2 and 1. Mutual information survives another scanner's HU, and gets home from 10 degrees
+# in fewer steps than correlation. Few samples for the step size: estimating it would take most of the time.
 AFFINE = _COMMON.changed(
     "affine",
     Transform="AffineTransform",
     Metric="AdvancedMattesMutualInformation",
     NumberOfHistogramBins=32,
+    FixedImagePyramid="FixedRecursiveImagePyramid",
+    MovingImagePyramid="MovingRecursiveImagePyramid",
     NumberOfResolutions=3,
     ImagePyramidSchedule=_pyramid(3),
-    NumberOfSpatialSamples=4096,
-    MaximumNumberOfIterations=250,
+    NumberOfSpatialSamples=2048,
+    NumberOfSamplesForExactGradient=4096,
+    MaximumNumberOfIterations=200,
     AutomaticScalesEstimation=True,
 )
 
