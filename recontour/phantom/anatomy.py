@@ -7,6 +7,7 @@ urine 5 to 15, prostate 35 to 45, cortical bone 700 to 1200, marrow 150 to 300, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -85,17 +86,17 @@ class Body:
         """Slim to stout, prostate 22 to 90 ml, bladder 60 to 400 ml when drawn (its neighbours dent it a little)."""
         rng = np.random.default_rng((seed, 10))
         pixel = float(rng.choice([0.85, 0.9, 0.9375, 0.977]))
-        jitter = rng.normal(0.0, (1.0, 1.0, 4.0))
+        jitter = _floats(rng.normal(size=3) * (1.0, 1.0, 4.0))
         return Body(
             scale=float(np.clip(rng.normal(1.0, 0.035), 0.92, 1.08)),
             fat_mm=float(rng.uniform(8.0, 34.0)),
             belly_mm=float(rng.uniform(-5.0, 25.0)),
-            prostate_ml=float(np.clip(np.exp(rng.normal(np.log(42), 0.35)), 22, 90)),
-            bladder_ml=float(np.clip(np.exp(rng.normal(np.log(170), 0.5)), 60, 400)),
-            prostate_mm=(float(jitter[0]), float(jitter[1]), float(np.clip(-14.0 + jitter[2], -22, -6))),
-            rectum_radius=tuple(rng.uniform((9, 12, 13, 14, 15, 13, 11), (11, 15, 20, 23, 23, 20, 16))),
-            rectum_aside=tuple(rng.normal(0.0, (0.5, 1, 2, 4, 6, 6, 4))),
-            gas=tuple(rng.uniform(0, 1, 4)),
+            prostate_ml=min(max(float(rng.lognormal(math.log(42.0), 0.35)), 22.0), 90.0),
+            bladder_ml=min(max(float(rng.lognormal(math.log(170.0), 0.5)), 60.0), 400.0),
+            prostate_mm=(jitter[0], jitter[1], min(max(jitter[2] - 14.0, -22.0), -6.0)),
+            rectum_radius=_floats(rng.uniform((9, 12, 13, 14, 15, 13, 11), (11, 15, 20, 23, 23, 20, 16))),
+            rectum_aside=_floats(rng.normal(size=7) * (0.5, 1, 2, 4, 6, 6, 4)),
+            gas=_floats(rng.uniform(0, 1, 4)),
             origin_mm=(float(rng.uniform(-30, 30)), float(rng.uniform(-200, 30)), float(rng.uniform(-900, 900))),
             spacing_mm=(float(rng.choice([2.0, 2.5, 3.0])), pixel, pixel),
             z_low=float(rng.uniform(-105, -90)),
@@ -183,8 +184,7 @@ def _skin(body: Body) -> Shape:
     )
     cleft = tube([(0, back + 14, 30 * k), (0, back + 4, -20 * k), (0, back - 16, -75 * k)], [10, 12, 12])
     whole = union(union(upper, *thighs, blend_mm=22.0), genitals, blend_mm=10.0)
-    couch = lambda at: (back - 9.0) - at[1] + 0 * at[0] + 0 * at[2]  # noqa: E731
-    return both(cut(whole, cleft, blend_mm=9.0), couch, blend_mm=6.0)
+    return both(cut(whole, cleft, blend_mm=9.0), _before(back - 9.0), blend_mm=6.0)
 
 
 def _organs(body: Body, bone: Shape, rng: np.random.Generator) -> dict[str, Shape]:
@@ -206,6 +206,10 @@ def _organs(body: Body, bone: Shape, rng: np.random.Generator) -> dict[str, Shap
     base = both(s["SeminalVes"], _below(float(centre[2] + axes[2]) + 6.0))
     bake("CTV", union(s["Prostate"], base, blend_mm=2.0))
     return s
+
+
+def _before(y_mm: float) -> Shape:
+    return lambda at: (np.float32(y_mm) - at[1]) + 0 * at[0] + 0 * at[2]
 
 
 def _below(z_mm: float) -> Shape:
@@ -277,6 +281,10 @@ def _bladder(
     return sac
 
 
+def _floats(values: NDArray[np.float64]) -> tuple[float, ...]:
+    return tuple(float(v) for v in values)
+
+
 def _off(point: NDArray[np.float64], x: float, y: float, z: float) -> NDArray[np.float64]:
     return point + np.array([x, y, z])
 
@@ -312,7 +320,7 @@ def _paint_frame(painter: Painter, s: Mapping[str, Shape], body: Body) -> None:
     def belly(at: Points) -> Array:
         """Front and sides, above the groin; the linea alba parts it in the middle."""
         x, y, z = at
-        front = smooth_max(30.0 - y + 0 * x + 0 * z, np.abs(x) - waist + 0 * y + 0 * z, 10.0)
+        front = smooth_max(30.0 - y + 0 * x + 0 * z, np.abs(x) - np.float32(waist) + 0 * y + 0 * z, 10.0)
         return np.minimum(np.minimum(front, z - low - 0.45 * (y + 90)), 3 * (np.abs(x) - 1.5)).astype(np.float32)
 
     painter.fill(both(cut(inner, grown(inner, -10.0)), belly), (0.0, painter.muscle()), soft_mm=1.6)

@@ -15,13 +15,14 @@ Array = NDArray[np.float32]
 
 WALL_MM = 3.0
 _GAS_BELOW_HU = -200.0
+_RIM_MM = 4.0
 
 
 def refill(volume: Volume, rectum: LevelSet, rng: np.random.Generator, *, gas_goes: bool, pockets: int) -> Volume:
     """The scan with other rectal contents: gas that was there replaced by stool where `gas_goes`, the stool's texture
     drawn anew, and `pockets` new pockets of gas under the front wall (the patient lies on his back).
 
-    Nothing outside `rectum` changes.
+    Nothing outside `rectum` changes, but for gas that reaches up to 4 mm over its contour and goes with the rest.
     """
     low, high = _box(volume.grid, rectum)
     if min(np.subtract(high, low)) < 2:
@@ -43,8 +44,8 @@ def _box(grid: Grid, shape: LevelSet) -> tuple[Index, Index]:
         return (0, 0, 0), (0, 0, 0)
     first, last = inside.min(axis=0), inside.max(axis=0) + 1
     corners = grid.index_at(shape.grid.points_at(list(itertools.product(*zip(first, last, strict=True)))))
-    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 1, 0, grid.size)
-    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 2, 0, grid.size)
+    low = np.clip(np.floor(corners.min(axis=0)).astype(int) - 3, 0, grid.size)
+    high = np.clip(np.ceil(corners.max(axis=0)).astype(int) + 4, 0, grid.size)
     return (int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2]))
 
 
@@ -52,11 +53,12 @@ def _stool(inside: Array, depth: Array, grid: Grid, rng: np.random.Generator, ga
     """New texture in the lumen; old gas filled, or left as it is."""
     from scipy.ndimage import binary_dilation
 
-    gas = binary_dilation((inside < _GAS_BELOW_HU) & (depth > 0), iterations=2)
+    # Gas is lumen, wherever the contour was drawn: a rim of it left outside would look like a tear.
+    gas = np.asarray(binary_dilation((inside < _GAS_BELOW_HU) & (depth > -_RIM_MM), iterations=2))
     lumen = np.clip((depth - WALL_MM) / 1.5, 0.0, 1.0)
     texture = stool_texture(grid, rng)
     weight = lumen * rng.uniform(0.5, 1.0)  # some of the old texture may stay
-    of_gas = np.clip(depth / 0.7, 0.0, 1.0) if gas_goes else np.zeros_like(depth)
+    of_gas = np.clip((depth + _RIM_MM) / 1.5, 0.0, 1.0) if gas_goes else np.zeros_like(depth)
     weight = np.where(gas, of_gas, weight)
     return (inside + weight * (texture - inside)).astype(np.float32)
 

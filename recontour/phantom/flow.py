@@ -6,6 +6,7 @@ Arrays are (3, D, H, W) float32, components x, y, z in mm, on an LPS-axial `Grid
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,7 @@ from recontour.geometry.affine import Affine
 from recontour.geometry.grid import Grid
 
 Array = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 
 
 def source_flow(source: Array, spacing_mm: float) -> Array:
@@ -65,7 +67,7 @@ def rigid_flow(grid: Grid, centre_mm: ArrayLike, shift_mm: ArrayLike, rotation_d
     return np.stack([np.broadcast_to(p, grid.size) for p in parts]).astype(np.float32)
 
 
-def knot_axes(grid: Grid) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def knot_axes(grid: Grid) -> tuple[Floats, Floats, Floats]:
     """x (1, 1, W), y (1, H, 1), z (D, 1, 1) in mm of a grid that lies along the LPS axes."""
     x0, y0, z0 = grid.origin_mm
     z = z0 + grid.spacing_mm[0] * np.arange(grid.size[0])

@@ -21,7 +21,7 @@ from recontour.geometry.grid import Grid, Triple
 from recontour.geometry.resample import resample_level_set, resample_volume, sample
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.phantom.contents import refill
-from recontour.phantom.flow import displace, flow_for_unit_time, knot_axes, random_flow, rigid_flow, source_flow
+from recontour.phantom.flow import Floats, displace, flow_for_unit_time, knot_axes, random_flow, rigid_flow, source_flow
 from recontour.phantom.noise import draw_noise, noise_level_hu, without_noise
 
 Array = NDArray[np.float32]
@@ -192,11 +192,10 @@ def planning_displacement(scan: Movable, motion: Motion) -> Array:
     """(3, D, H, W) on `scan.knots`, mm: the soft tissue at planning point p of the daily anatomy (set-up taken away)
     was at p + w(p) on the planning scan. Scaled down where it would squeeze tissue to less than a seventh."""
     velocity = _velocity(scan, motion)
-    for _ in range(8):
-        backward = flow_for_unit_time(-velocity, KNOTS_MM)
-        if jacobian_determinant(Field(scan.knots, backward)).min() > _LEAST_JACOBIAN:
-            break
+    backward = flow_for_unit_time(-velocity, KNOTS_MM)
+    while jacobian_determinant(Field(scan.knots, backward)).min() < _LEAST_JACOBIAN:
         velocity = velocity * np.float32(0.8)
+        backward = flow_for_unit_time(-velocity, KNOTS_MM)
     return backward
 
 
@@ -289,13 +288,13 @@ def _body(hu: Array) -> NDArray[np.bool_]:
     return body
 
 
-def _rise(t: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rise(t: Floats) -> Floats:
     """0 below 0, 1 above 1, with two continuous derivatives."""
     t = np.clip(t, 0.0, 1.0)
     return t * t * t * (t * (6 * t - 15) + 10)
 
 
-def _rim(knots: Grid) -> NDArray[np.float64]:
+def _rim(knots: Grid) -> Floats:
     """0 on the outermost knots, 1 from 20 mm inside."""
     out = np.ones(knots.size)
     for axis, count in enumerate(knots.size):
@@ -337,12 +336,13 @@ def _rectum_flow(scan: Movable, motion: Motion) -> Array:
     if "rectum" not in scan.distance or not any(motion.rectum_log_change):
         return np.zeros((3, *scan.knots.size), np.float32)
     share = _share(scan.distance["rectum"])
-    planes = np.flatnonzero((share > 0.5).any(axis=(1, 2)))
-    if not len(planes):
+    planes = [k for k, plane in enumerate(share) if (plane > 0.5).any()]
+    if not planes:
         return np.zeros((3, *scan.knots.size), np.float32)
-    stations = np.linspace(planes[0], planes[-1], len(motion.rectum_log_change))
-    change = np.interp(np.arange(share.shape[0]), stations, motion.rectum_log_change)
-    return source_flow((share * change[:, None, None]).astype(np.float32), KNOTS_MM)
+    stations = np.linspace(float(planes[0]), float(planes[-1]), len(motion.rectum_log_change))
+    heights = np.arange(share.shape[0], dtype=np.float64)
+    change = np.asarray(np.interp(heights, stations, motion.rectum_log_change), np.float32)
+    return source_flow(share * change[:, None, None], KNOTS_MM)
 
 
 def _bladder_flow(scan: Movable, motion: Motion, other: Array) -> Array:
@@ -350,10 +350,11 @@ def _bladder_flow(scan: Movable, motion: Motion, other: Array) -> Array:
     if "bladder" not in scan.distance or not (scan.distance["bladder"] > 0).any():
         return np.zeros_like(other)
     wanted = _wanted_factor(scan, motion)
-    unit = source_flow(_bladder_source(scan), KNOTS_MM) * scan.mobility * _stiff(scan)
+    unit = source_flow(_bladder_source(scan), KNOTS_MM)
+    unit *= scan.mobility * _stiff(scan)
     strength, low, high = float(np.log(wanted)), -3.0, 3.0
     for _ in range(4):
-        ratio = _bladder_ratio(scan, other + np.float32(strength) * unit)
+        ratio = _bladder_ratio(scan, other + (unit * strength).astype(np.float32))
         strength = float(np.clip(strength + 1.2 * np.log(wanted / ratio), low, high))
     return unit * np.float32(strength)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
@@ -70,8 +71,9 @@ class Painter:
             return
         depth = self._fine(rough, part[0])
         z = self._z[part[0][0]].astype(np.float32)[:, None, None]
-        inner = self._fine((spongy * (1 + 0.22 * self._rough + 0.15 * self._smooth))[part[1]], part[0])
-        inner = np.where(z < shaft_z, np.float32(10.0), inner)
+        trabeculae = np.float32(spongy) * (1 + np.float32(0.22) * self._rough + np.float32(0.15) * self._smooth)
+        inner = self._fine(np.asarray(trabeculae[part[1]], np.float32), part[0])
+        inner = np.asarray(np.where(z < shaft_z, np.float32(10.0), inner), np.float32)
         dense = np.clip((thickness(z) - depth) / np.float32(0.9) + np.float32(0.5), 0, 1)
         value = inner + dense * (np.float32(cortex) - inner)
         region = self.hu[part[0]]
@@ -111,8 +113,8 @@ class Painter:
         inside = np.argwhere(shape(open_points(across, across, np.array([z_mm])))[0] > 0)
         if not len(inside):
             return None
-        y, x = inside.mean(axis=0)
-        return float(-100 + 2 * x), float(-100 + 2 * y)
+        row, column = (float(np.mean(inside[:, axis])) for axis in (0, 1))
+        return -100.0 + 2.0 * column, -100.0 + 2.0 * row
 
     def _rough_distance(self, shape: Shape) -> tuple[Part, Array | None]:
         """Where on the fine and on the coarse lattice the shape lies, and its distance on the coarse one."""
@@ -120,8 +122,8 @@ class Painter:
         spans: list[slice] = []
         for axis, values in enumerate((self._z, self._y, self._x)):
             step = 1 if axis == 0 else 2
-            first = int(np.searchsorted(values, low[2 - axis])) // step * step
-            spans.append(slice(first, int(np.searchsorted(values, high[2 - axis], side="right"))))
+            first = bisect_left(values.tolist(), float(low[2 - axis])) // step * step
+            spans.append(slice(first, bisect_right(values.tolist(), float(high[2 - axis]))))
         fine = (spans[0], spans[1], spans[2])
         coarse = (spans[0], *(slice(s.start // 2, (s.stop + 1) // 2) for s in spans[1:]))
         if any(s.stop - s.start < 1 for s in fine):

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -177,7 +177,7 @@ def _provenance(label: str) -> Provenance:
 
 
 @contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
+def _whole_folder(out: Path) -> Generator[Path]:
     """A folder beside `out` that takes its name when all of it is written, and is gone if anything fails."""
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise OutputRefused("the folder is not empty", where=out.name, allowed="a new or an empty folder")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float32]
+Floats = NDArray[np.floating[Any]]
 Points = tuple[Array, Array, Array]
 Shape = Callable[[Points], Array]
 
@@ -28,7 +30,7 @@ def ellipsoid(centre: ArrayLike, semi_axes: ArrayLike, turn: ArrayLike | None = 
         local = [m[i, 0] * offset[0] + m[i, 1] * offset[1] + m[i, 2] * offset[2] for i in range(3)]
         k0 = np.sqrt(sum((q / s) ** 2 for q, s in zip(local, r, strict=True)))
         k1 = np.sqrt(sum((q / s**2) ** 2 for q, s in zip(local, r, strict=True))) + 1e-6
-        return np.where(k0 < 0.3, (1 - k0) * r.min(), k0 * (1 - k0) / k1).astype(np.float32)
+        return np.asarray(np.where(k0 < 0.3, (1 - k0) * r.min(), k0 * (1 - k0) / k1), np.float32)
 
     return distance
 
@@ -93,7 +95,8 @@ def loft(sections: Sequence[Section], mirror: bool = False) -> Shape:
             dx, dy = b[..., 0] - a[..., 0], b[..., 1] - a[..., 1]
             px, py = x - a[..., 0], y - a[..., 1]
             t = np.clip((px * dx + py * dy) / (dx * dx + dy * dy + 1e-3), 0, 1)
-            here = a[..., 2] + t * (b[..., 2] - a[..., 2]) - np.hypot(px - t * dx, py - t * dy)
+            thick = a[..., 2] + t * (b[..., 2] - a[..., 2])
+            here = np.asarray(thick - np.hypot(px - t * dx, py - t * dy), np.float32)
             best = here if best is None else np.maximum(best, here)
         assert best is not None
         over = np.maximum(heights[0] - z, z - heights[-1]).astype(np.float32)
@@ -164,7 +167,7 @@ def wobbled(shape: Shape, waves: NDArray[np.float64], amplitude_mm: float) -> Sh
             wave = (np.sin(across) * np.cos(rest) + np.cos(across) * np.sin(rest)).astype(np.float32) * scale
             shift_x = shift_x + along_x * wave
             shift_y = shift_y + along_y * wave
-        return shape((x + shift_x, y + shift_y, z))
+        return shape(((x + shift_x).astype(np.float32), (y + shift_y).astype(np.float32), z))
 
     return distance
 
@@ -220,7 +223,7 @@ class Baked:
         return out
 
 
-def open_points(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> Points:
+def open_points(x: Floats, y: Floats, z: Floats) -> Points:
     """Coordinates along each axis to points that broadcast to (z, y, x)."""
     return (
         x.astype(np.float32)[None, None, :], y.astype(np.float32)[None, :, None], z.astype(np.float32)[:, None, None]

@@ -154,9 +154,13 @@ def _hip(left: bool) -> Shape:
     socket = both(ellipsoid(head, [HEAD_RADIUS + JOINT_MM + 6.5] * 3), _half_space(head, (sign * 0.74, -0.28, -0.6), 4))
     plates = union(_loft(_ISCHIUM, left), _loft(_ILIUM, left), socket, blend_mm=6.0)
     rami = union(_tube(_RAMUS, sign), _tube(_LOWER_RAMUS, sign), blend_mm=5.0)
-    symphysis = lambda at: np.float32(2.2) - np.abs(at[0]) + 0 * at[1] + 0 * at[2]  # noqa: E731
-    bone = cut(union(plates, rami, blend_mm=6.0), symphysis, blend_mm=2.0)
+    bone = cut(union(plates, rami, blend_mm=6.0), _symphysis, blend_mm=2.0)
     return cut(bone, ellipsoid(head, [HEAD_RADIUS + JOINT_MM] * 3))
+
+
+def _symphysis(at: Points) -> Array:
+    """The cartilage between the two pubic bones."""
+    return np.float32(2.2) - np.abs(at[0]) + 0 * at[1] + 0 * at[2]
 
 
 def _half_space(point: np.ndarray, outward: tuple[float, float, float], reach_mm: float) -> Shape:
