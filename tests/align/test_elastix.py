@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from torso_scene import grid_over, residual_mm, scan
 
 from recontour.align import elastix
 from recontour.align.elastix import register_affine, register_bspline, warm_up
@@ -19,6 +18,7 @@ from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.resample import resample_volume
 from recontour.geometry.volume import Volume
+from tests.align.torso_scene import grid_over, residual_mm, scan
 
 TRUTH = Affine.rotation((-5, 5, 7), (0, 10, 10)).after(Affine.shift((-80, 90, 90)))
 

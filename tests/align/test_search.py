@@ -4,7 +4,6 @@ import itertools
 
 import numpy as np
 import pytest
-from torso_scene import grid_over, residual_mm, scan
 
 from recontour.align.search import find_translation
 from recontour.align.shrink import shrink
@@ -12,6 +11,7 @@ from recontour.errors import AlignmentFailed
 from recontour.geometry.affine import Affine
 from recontour.geometry.grid import AXIAL, Grid
 from recontour.geometry.volume import Volume
+from tests.align.torso_scene import grid_over, residual_mm, scan
 
 OFF_BY_150 = [(150, 0, 0), (0, -150, 0), (0, 0, 150), (87, -87, -86)]
 
