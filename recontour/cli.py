@@ -44,7 +44,9 @@ def run(
     skip: Annotated[list[str] | None, typer.Option(help="Leave out ROIs that match this pattern.")] = None,
     series: Annotated[str | None, typer.Option(help="The daily CT series, where a folder holds several.")] = None,
     planning_series: Annotated[str | None, typer.Option(help="The planning CT series, likewise.")] = None,
-    structures: Annotated[str | None, typer.Option(help="The planning RTSTRUCT: its file or SOP instance UID.")] = None,
+    structures: Annotated[
+        str | None, typer.Option(help="The planning RTSTRUCT's SOP instance UID, where there are several.")
+    ] = None,
     registration: Annotated[Path | None, typer.Option(help="Also write the registration (DICOM) to this file.")] = None,
     allow_different_patients: Annotated[
         bool, typer.Option("--allow-different-patients", help="Go on where the two PatientIDs differ.")

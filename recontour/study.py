@@ -163,17 +163,26 @@ def _read(request: StudyRequest) -> _Inputs:
     from recontour.dicom.series import read_series
     from recontour.dicom.structures import read_structures
 
+    not_planning, not_daily = _nested(request.daily, request.planning), _nested(request.planning, request.daily)
     with ThreadPoolExecutor(2) as pool:
-        planning_read = pool.submit(read_series, request.planning, request.planning_series)
-        daily_read = pool.submit(read_series, request.daily, request.daily_series)
+        planning_read = pool.submit(read_series, request.planning, request.planning_series, not_planning)
+        daily_read = pool.submit(read_series, request.daily, request.daily_series, not_daily)
         planning, daily = planning_read.result(), daily_read.result()
     same_patient = _same_patient(planning, daily, request.allow_different_patients)
     check_two_scans(planning.identity, daily.identity)
-    structures = read_structures(request.planning, planning, request.structures)
+    structures = read_structures(
+        request.planning, planning, request.structures, not_planning, request.allow_different_patients
+    )
     chosen = select_rois(structures.rois, request.only, request.skip)
     organs = match_organs([roi.name for roi in chosen.taken], request.chosen_rois)
     by_roi = {name: str(organ) for organ, name in organs.items()}
     return _Inputs(planning, daily, structures, list(chosen.taken), by_roi, chosen.left_out, same_patient)
+
+
+def _nested(inner: Path, outer: Path) -> list[Path]:
+    """`inner` where it lies inside `outer`: what is read as the one scan is not the other's."""
+    a, b = inner.resolve(), outer.resolve()
+    return [inner] if a != b and a.is_relative_to(b) else []
 
 
 def _same_patient(planning: CtSeries, daily: CtSeries, allow_different: bool) -> bool:

@@ -18,3 +18,13 @@ def real_planning() -> Path:
             pytest.fail(f"{REAL_PLANNING.name} is missing")
         pytest.skip(f"{REAL_PLANNING.name} is not at hand")
     return REAL_PLANNING
+
+
+@pytest.fixture(scope="session")
+def phantom(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """planning/, daily/ and truth/ of one made patient, coarse so that it is quick. Tests only read it."""
+    from recontour.phantom.scans import write_phantom
+
+    folder = tmp_path_factory.mktemp("phantom") / "seed3"
+    write_phantom(folder, 3, spacing_mm=(5.0, 4.0, 4.0))
+    return folder
