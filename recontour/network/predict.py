@@ -26,13 +26,14 @@ from recontour.network.architectures import Network
 from recontour.network.blocks import Conv
 from recontour.network.catalogue import LABELS, MOVING_LABELS
 from recontour.network.device import choose_device
+from recontour.network.pages import pages_kept
 from recontour.network.released import ModelCard, ReleasedModel
 
 LOW, HIGH = 28, 24  # input voxels a tile needs before its first, and after its last, output voxel
 STEP = 4
 CPU_BYTES = 2e9  # leaves half of 4 GB to the scans and the libraries
-# Of the input: peak memory of the cross-stitch network, which needs most (measured 535 and 302).
-BYTES_PER_VOXEL = {torch.float32: 600.0, torch.bfloat16: 340.0}
+# Of the input: peak memory of the cross-stitch network, which needs most (measured 675 and 400, pages kept).
+BYTES_PER_VOXEL = {torch.float32: 700.0, torch.bfloat16: 400.0}
 
 Precision = Literal["auto", "fp32", "bf16"]
 Pieces = dict[str, NDArray[np.float32]]
@@ -75,7 +76,8 @@ def predict(
     network = prepare(model.network, where_to, dtype)
     tile = choose_tile(region.size, _voxels_that_fit(where_to, dtype))
     block = _with_context(channels, low, region.size, tile)
-    pieces = run_in_tiles(network, torch.as_tensor(block, dtype=dtype), region.size, tile)
+    with pages_kept():
+        pieces = run_in_tiles(network, torch.as_tensor(block, dtype=dtype), region.size, tile)
     field = Field(region, pieces["field"]) if "field" in pieces else None
     return Prediction(field, pieces.get("probabilities"))
 
