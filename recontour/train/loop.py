@@ -33,7 +33,8 @@ class TrainSettings:
     """patch_voxels: the input's side; multiples of 4 from 44 on. batch: patches a step, before swapping doubles them.
 
     learning_rate: the paper's is 1e-4, for 200,000 steps. head_rate: factor on it for the three registration heads:
-    they begin at displacements of hundredths of a mm, and a short training has no time to grow them.
+    they begin at displacements of hundredths of a mm, and a short training has no time to grow them. beta2: how long
+    RAdam remembers squared gradients; its steps are small until it has seen about 1 / (1 - beta2) of them.
     """
 
     architecture: str = "cross-stitch"
@@ -43,6 +44,7 @@ class TrainSettings:
     batch: int = 2
     learning_rate: float = 1e-4
     head_rate: float = 1.0
+    beta2: float = 0.999
     bf16: bool = False
     hu_window: tuple[float, float] = (-1000.0, 1000.0)
     weights: LossWeights = field(default_factory=LossWeights)
@@ -70,7 +72,7 @@ def train(pairs: Sequence[ScanPair], settings: TrainSettings, run: Path, until_s
     network = build_network(settings.architecture).train()
     for parameter in (p for p in network.parameters() if p.dim() == 5):  # channels last: a fifth faster
         parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
-    optimiser = torch.optim.RAdam(_groups(network, settings), lr=settings.learning_rate)
+    optimiser = torch.optim.RAdam(_groups(network, settings), lr=settings.learning_rate, betas=(0.9, settings.beta2))
     step = load_state(run, network, optimiser)
     began = saved = time.monotonic()
 
