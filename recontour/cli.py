@@ -104,6 +104,29 @@ def phantom(
 
 
 @app.command()
+def accuracy(
+    out: Annotated[Path, typer.Argument(help="The markdown file to write; a CSV and a journal lie beside it.")],
+    planning: Annotated[Path | None, typer.Option(help="A real planning CT + RTSTRUCT, to be moved.")] = None,
+    roi: Annotated[list[str] | None, typer.Option(help="ORGAN=ROI in that plan, as for run.")] = None,
+    days: Annotated[int, typer.Option(help="How many days of the real scan.")] = 10,
+    phantoms: Annotated[int, typer.Option(help="How many made patients.")] = 10,
+    method: Annotated[list[str] | None, typer.Option(help="recontour's own methods. Default: refine.")] = None,
+) -> None:
+    """Measure recontour beside its rivals on known motions: the tables of docs/accuracy.md."""
+    from recontour.accuracy import AccuracyRequest, measure
+    from recontour.settings import settings_from
+
+    chosen = tuple(settings_from({"method": name}) for name in method or ["refine"])
+    request = AccuracyRequest(out, planning, _pairs(roi or []), days, phantoms, chosen)
+
+    def show(outcome: Any) -> None:
+        scores = "  ".join(f"{s.organ} {s.msd_mm:.2f}" for s in outcome.scores)
+        print(f"{outcome.pair:<16}{outcome.method:<34}{outcome.seconds:6.1f} s  {outcome.error or scores}", flush=True)
+
+    measure(request, show)
+
+
+@app.command()
 def models(
     architectures: Annotated[
         bool, typer.Option("--architectures", help="The paper's six networks and their trainable parameters.")

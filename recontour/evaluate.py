@@ -23,7 +23,7 @@ from recontour.geometry.grid import Grid, Index
 from recontour.geometry.resample import resample_level_set, resample_volume
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.phantom.motion import MovedScan
-from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate, region_of
+from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate_from, region_of
 from recontour.qa.manifest import write_text
 from recontour.qa.metrics import common_ml, surface_distances
 from recontour.qa.shape import volume_ml
@@ -140,11 +140,12 @@ def align_pair(pair: Pair, settings: Settings | None = None) -> Case:
 
 
 def own_method(settings: Settings) -> Method:
-    """recontour itself with these settings, the whole of it but for the alignment, which is not timed."""
+    """recontour itself with these settings: all that it does after the alignment, which every method starts from."""
 
     def run(case: Case) -> tuple[dict[str, LevelSet], float]:
-        found = propagate(case.pair.planning, case.pair.moved.volume, case.rois, settings)
-        return found.level_sets, sum(found.seconds.values()) - found.seconds.get("align", 0.0)
+        scans = case.pair.planning, case.pair.moved.volume
+        found = propagate_from(case.affine_daily_to_planning, *scans, case.rois, settings)
+        return found.level_sets, sum(found.seconds.values())
 
     return run
 

@@ -103,6 +103,20 @@ def propagate(
     watch = watch or Stopwatch()
     with watch.stage("align"):
         affine = align_scans(daily, planning)
+    return propagate_from(affine, planning, daily, rois, settings, model, watch)
+
+
+def propagate_from(
+    affine: Affine,
+    planning: Volume,
+    daily: Volume,
+    rois: list[PlannedRoi],
+    settings: Settings,
+    model: ReleasedModel | None = None,
+    watch: Stopwatch | None = None,
+) -> Propagation:
+    """As `propagate`, once the scans are aligned: `affine` takes daily points to planning points."""
+    watch = watch or Stopwatch()
     with watch.stage("region"):
         region = region_of(rois, affine, daily.grid, settings)
         fixed = _clipped(resample_volume(daily, region))

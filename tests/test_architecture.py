@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         room: GROUND | FLOOR_2 | {"pipeline", "train", "phantom"}
         for room in ("study", "evaluate", "baselines", "doctor")
     },
+    "accuracy": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines"},
     "batch": GROUND | {"study"},
 }
 OWNERS = {
