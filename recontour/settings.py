@@ -34,18 +34,21 @@ class RefineSettings:
     """Instance optimisation of the field (network/refine.py)."""
 
     levels_mm: tuple[float, ...] = (8.0, 4.0, 2.0)  # image spacing, coarse to fine
-    steps: tuple[int, ...] = (10, 10, 10)  # at most, per level
+    steps: tuple[int, ...] = (10, 10, 8)  # at most, per level
     window_hu: tuple[float, float] = (-150.0, 300.0)  # soft tissue: what lies outside says nothing of organs
-    variance_floor: float = 2e-3  # noise, in units of the HU window squared
+    gas_hu: float = -200.0  # below: gas, which is filled in; fat ends at -150
+    noise_hu: float = 26.0  # what a difference of intensities is measured by: noise, and how sharp scanners differ
+    outlier_hu: float = 130.0  # a difference that neither noise nor misalignment explains is trusted less
+    variance_floor: float = 2e-3  # of local correlation, in units of the HU window squared: 20 HU
     window_sigma_voxels: float = 2.0  # of the local correlation
     window_stride: float = 2.0  # voxels between centres of windows
     knot_voxels: float = 2.0  # distance of the field's knots
     knot_min_mm: float = 4.0
-    bending: float = 10.0  # mm^2
-    stretching: float = 0.01
+    bending: float = 20.0  # mm^2
+    stretching: float = 0.0
     dice_weight: float = 0.2
     step_voxels: float = 2.0  # longest step, in voxels of the level
-    solver_steps: int = 25
+    solver_steps: int = 25  # of conjugate gradients, at most
 
     def __post_init__(self) -> None:
         if len(self.levels_mm) != len(self.steps) or not self.levels_mm:

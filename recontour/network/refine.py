@@ -1,8 +1,9 @@
 """Multi-resolution instance optimisation of the displacement field of one pair of scans.
 
-    minimise over u:  mean of 1 - cc^2 (x; fixed, moving(x + u))        local correlation, similarity.py
-                    + dice_weight * squared Dice of labels, where both scans have them
-                    + bending * |laplacian u|^2 + stretching * |grad u|^2
+    minimise over u:  mean of  1 - cc^2                                  local correlation, similarity.py
+                             + robust (moving(x + u) - fixed(x))^2 / noise^2
+                             + dice_weight * squared difference of soft labels, where both scans have them
+                             + bending * |laplacian u|^2 + stretching * |grad u|^2
 
 u is a cubic B-spline. Each step solves the Gauss-Newton system: curvature of the data, gathered on the knots, plus
 stiffness, which is diagonal among cosine waves and serves as the preconditioner of conjugate gradients. Some ten
@@ -38,14 +39,17 @@ from recontour.network.lattice import (
     linear,
     windows,
 )
-from recontour.network.similarity import LocalCorrelation, Windows
+from recontour.network.similarity import Intensities, LocalCorrelation, Windows, intensity_offset
 from recontour.settings import RefineSettings
 
 LabelSets = Mapping[str, LevelSet | Volume]
+_LabelPairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 _LABEL_EDGE_MM = 2.0  # how soft the edge of a label is made, so that its Dice has a slope to follow
 _START_KNOTS_MM = 4.0  # of the spline that holds a start field
 _TISSUE_HU = 30.0  # what stands in for gas: the wall and the stool that surround it
+_SOFT_HU = (-120.0, 160.0)  # fat to muscle: where an offset between two scanners is read
+_MOST_SETBACKS = 3  # halvings of one step
 
 
 def refine_field(
@@ -67,7 +71,7 @@ def refine_field(
     """
     _must_share(fixed.grid, moving.grid, start, moving_level_sets, fixed_probabilities)
     labels = _label_pairs(moving_level_sets or {}, fixed_probabilities or {})
-    pair = _Pair.of(fixed, moving, labels, settings, torch.device(device))
+    pair = _Pair.of(fixed, moving, labels, settings, device)
     with torch.no_grad():
         spline = _start(pair, start)
         for spacing_mm, steps in zip(settings.levels_mm, settings.steps, strict=True):
@@ -81,25 +85,44 @@ def local_correlation(
 ) -> NDArray[np.float32]:
     """(D, H, W) float32, 0 to 1: cc^2 of two scans on one grid around every voxel, as the optimisation sees it at its
     finest level. Low where they do not match, or where there is nothing to see."""
-    pair = _Pair.of(fixed, warped, [], settings, torch.device(device))
+    pair = _Pair.of(fixed, warped, [], settings, device)
+    finest = settings.levels_mm[-1]
     with torch.no_grad():
-        level = _Level(pair, settings.levels_mm[-1], settings, _start(pair, None))
-        squared = level.correlation.fit(level.moving[0])[2][None]
-        up = [linear(c, v).to(pair.device) for c, v in zip(level.centres, pair.voxels, strict=True)]
-        return apply(up, squared)[0].cpu().numpy()
+        here = pair.at_level(finest)
+        squared = _correlation(here, finest, settings).fit(here.moving.images[0])[2][None]
+        centres = [cells(extent, finest * settings.window_stride) for extent in pair.extent_mm]
+        up = [linear(c, v).to(pair.device) for c, v in zip(centres, pair.voxels, strict=True)]
+        return apply(up, squared)[0].clamp(0.0, 1.0).cpu().numpy()
+
+
+@dataclass(frozen=True)
+class _Scan:
+    """One day, or one resolution of it: `images` (1 + labels, D, H, W), the scan in units of the HU window and soft
+    labels; `gas` (1, D, H, W), 1 where gas was filled in."""
+
+    images: Tensor
+    gas: Tensor
+
+    @staticmethod
+    def of(scan: Volume, labels: list[NDArray[np.float32]], settings: RefineSettings, device: torch.device) -> _Scan:
+        image, gas = _prepared(_tensor(scan.array, device), settings)
+        return _Scan(torch.stack([image, *(_tensor(label, device) for label in labels)]), gas[None])
+
+    def shrunk(self, maps: Sequence[Tensor]) -> _Scan:
+        return _Scan(apply(maps, self.images), apply(maps, self.gas))
 
 
 @dataclass(frozen=True)
 class _Pair:
-    """Both scans, prepared, with label pairs as further channels. All arrays (D, H, W); axes z, y, x in mm."""
+    """Both days on one lattice, axes z, y, x in mm."""
 
     voxels: Lattice
-    fixed: Tensor  # (1 + labels, D, H, W)
-    moving: Tensor  # (1 + labels, D, H, W)
+    fixed: _Scan
+    moving: _Scan
 
     @property
     def device(self) -> torch.device:
-        return self.fixed.device
+        return self.fixed.images.device
 
     @property
     def extent_mm(self) -> tuple[float, float, float]:
@@ -107,25 +130,43 @@ class _Pair:
         return z, y, x
 
     @staticmethod
-    def of(
-        fixed: Volume,
-        moving: Volume,
-        labels: list[tuple[NDArray[np.float32], NDArray[np.float32]]],
-        settings: RefineSettings,
-        device: torch.device,
-    ) -> _Pair:
-        grid = fixed.grid
+    def of(fixed: Volume, moving: Volume, labels: _LabelPairs, settings: RefineSettings, device: str) -> _Pair:
+        grid, place = fixed.grid, torch.device(device)
         z, y, x = (Axis(0.0, step, count) for step, count in zip(grid.spacing_mm, grid.size, strict=True))
-        first = [_prepared(fixed.array, settings, device), *(_tensor(a, device) for a, _ in labels)]
-        second = [_prepared(moving.array, settings, device), *(_tensor(b, device) for _, b in labels)]
-        return _Pair((z, y, x), torch.stack(first), torch.stack(second))
+        return _Pair(
+            (z, y, x),
+            _Scan.of(fixed, [daily for daily, _ in labels], settings, place),
+            _Scan.of(moving, [planned for _, planned in labels], settings, place),
+        )
+
+    def at_level(self, spacing_mm: float) -> _Pair:
+        """Both days averaged to a coarser spacing."""
+        z, y, x = (cells(extent, spacing_mm) for extent in self.extent_mm)
+        maps = [_shrinking(v, c).to(self.device) for v, c in zip(self.voxels, (z, y, x), strict=True)]
+        return _Pair((z, y, x), self.fixed.shrunk(maps), self.moving.shrunk(maps))
 
 
-def _prepared(hu: NDArray[np.float32], settings: RefineSettings, device: torch.device) -> Tensor:
-    """HU to about 0 .. 1 inside the window."""
+def _prepared(hu: Tensor, settings: RefineSettings) -> tuple[Tensor, Tensor]:
+    """(D, H, W) HU to about 0 .. 1 inside the window, with gas filled in; and where that was, as 0 and 1.
+
+    Gas comes and goes within a day: filled with tissue, a wall looks much alike with gas behind it or stool. Air around
+    the patient is filled too, in both scans alike.
+    """
     low, high = settings.window_hu
-    scan = _tensor(hu, device)
-    return (scan.clamp(low, high) - low) / (high - low)
+    gas = _grown(hu < settings.gas_hu)
+    filled = torch.where(gas, hu.clamp(min=_TISSUE_HU), hu)
+    return (filled.clamp(low, high) - low) / (high - low), gas.float()
+
+
+def _grown(mask: Tensor) -> Tensor:
+    """(D, H, W) bool, one voxel larger in all 26 directions: the rim that gas only half fills."""
+    for axis in range(3):
+        grown = mask.clone()
+        n = mask.shape[axis] - 1
+        grown.narrow(axis, 0, n).logical_or_(mask.narrow(axis, 1, n))
+        grown.narrow(axis, 1, n).logical_or_(mask.narrow(axis, 0, n))
+        mask = grown
+    return mask
 
 
 @dataclass(frozen=True)
@@ -176,60 +217,67 @@ class _Level:
     """One resolution: both scans shrunk to `spacing_mm`, and the knots that move the moving one."""
 
     def __init__(self, pair: _Pair, spacing_mm: float, settings: RefineSettings, start: _Spline) -> None:
-        device, extent = pair.device, pair.extent_mm
         self.settings, self.spacing_mm = settings, spacing_mm
-        z, y, x = (cells(e, spacing_mm) for e in extent)
-        self.voxels: Lattice = (z, y, x)
-        z, y, x = (cells(e, spacing_mm * settings.window_stride) for e in extent)
-        self.centres: Lattice = (z, y, x)
-        self.lattice = _knot_lattice(extent, max(spacing_mm * settings.knot_voxels, settings.knot_min_mm))
-        shrink = [_shrinking(v, p).to(device) for v, p in zip(pair.voxels, self.voxels, strict=True)]
-        self.fixed, self.moving = apply(shrink, pair.fixed), apply(shrink, pair.moving)
-        sigma_mm = settings.window_sigma_voxels * spacing_mm
-        self.correlation = LocalCorrelation(
-            self.fixed[0], Windows.between(self.voxels, self.centres, sigma_mm, device), settings.variance_floor
-        )
-        a, b, c = (cubic(k, p).to(device) for k, p in zip(self.lattice, self.voxels, strict=True))
+        here = pair.at_level(spacing_mm)
+        self.voxels, self.fixed = here.voxels, here.fixed
+        self.sampler = _Sampler(here.moving, here.voxels)
+        knot_mm = max(spacing_mm * settings.knot_voxels, settings.knot_min_mm)
+        self.spline = start.renewed(_knot_lattice(pair.extent_mm, knot_mm), pair.extent_mm)
+        a, b, c = (cubic(k, v).to(pair.device) for k, v in zip(self.spline.lattice, here.voxels, strict=True))
         self.to_voxels: Separable = (a, b, c)
         self.to_knots = adjoint(self.to_voxels)
-        self.sampler = _Sampler(self.moving, self.voxels)
-        self.stiffness = _Stiffness(self.lattice, settings, spacing_mm, device)
-        self.knots = start.renewed(self.lattice, extent).knots
+        self.terms = (_correlation(here, spacing_mm, settings), _intensities(here, settings))
+        self.stiffness = _Stiffness(self.spline.lattice, settings, spacing_mm, pair.device)
 
     def solve(self, steps: int) -> _Spline:
-        """Gauss-Newton steps from the start until the largest is below a tenth of a voxel."""
-        best, damping = math.inf, 0.0
-        previous = self.knots
+        """Gauss-Newton steps from the start until the longest is below a tenth of a voxel, or nothing improves."""
+        best, knots, before, setbacks = math.inf, self.spline.knots, self.spline.knots, 0
         for _ in range(steps):
-            energy, gradient, curvature = self._linearised()
-            if energy > best + 1e-5:
-                self.knots, damping = previous + 0.5 * (self.knots - previous), damping + 1.0
-                if damping > 3:
-                    break
+            energy, gradient, curvature = self._linearised(knots)
+            if energy > best and setbacks < _MOST_SETBACKS:
+                knots, setbacks = 0.5 * (before + knots), setbacks + 1
                 continue
-            best, previous = energy, self.knots
+            best, before, setbacks = min(best, energy), knots, 0
             step = self.stiffness.solve(curvature, gradient)
-            largest = float(apply(self.to_voxels, step).square().sum(0).max().sqrt())
-            self.knots = self.knots + step * min(1.0, self.settings.step_voxels * self.spacing_mm / max(largest, 1e-6))
-            if largest < 0.1 * self.spacing_mm:
+            longest = float(apply(self.to_voxels, step).square().sum(0).max().sqrt())
+            knots = knots + step * min(1.0, self.settings.step_voxels * self.spacing_mm / max(longest, 1e-6))
+            if longest < 0.1 * self.spacing_mm:
                 break
-        return _Spline(self.lattice, self.knots)
+        return _Spline(self.spline.lattice, knots)
 
-    def _linearised(self) -> tuple[float, Tensor, Tensor]:
-        """The energy per voxel; its gradient (3, d, h, w) and curvature (6, d, h, w) on the knots."""
-        displacement = apply(self.to_voxels, self.knots)
-        warped, slopes = self.sampler.at(displacement)
-        energy, force, weight = self.correlation.linearised(warped[0])
-        gradient, curvature = force * slopes[0], _outer(slopes[0]) * weight
-        for k in range(1, len(warped)):
-            difference = warped[k] - self.fixed[k]
-            scale = self.settings.dice_weight
-            energy += scale * float(difference.square().mean())
-            gradient = gradient + scale * difference * slopes[k]
-            curvature = curvature + scale * _outer(slopes[k])
-        stiff = self.stiffness.force(self.knots)
-        energy += float((stiff * self.knots).sum()) / warped[0].numel()
+    def _linearised(self, knots: Tensor) -> tuple[float, Tensor, Tensor]:
+        """The energy per voxel; half its sum's gradient (3, d, h, w) and curvature (6, d, h, w) on the knots."""
+        warped, slopes, gas = self.sampler.at(apply(self.to_voxels, knots))
+        visible = (1.0 - self.fixed.gas[0]) * (1.0 - gas)
+        parts = [term.linearised(warped[0], visible) for term in self.terms]
+        energy = sum(part[0] for part in parts)
+        weight = sum((part[2] for part in parts[1:]), parts[0][2])
+        gradient = sum((part[1] for part in parts[1:]), parts[0][1]) * slopes[0]
+        curvature = weight * _outer(slopes[0])
+        for found, wanted, slope in zip(warped[1:], self.fixed.images[1:], slopes[1:], strict=True):
+            difference = self.settings.dice_weight * (found - wanted)
+            energy += float((difference * (found - wanted)).mean())
+            gradient = gradient + difference * slope
+            curvature = curvature + self.settings.dice_weight * _outer(slope)
+        stiff = self.stiffness.force(knots)
+        energy += float((stiff * knots).sum()) / warped[0].numel()
         return energy, apply(self.to_knots, gradient) + stiff, apply(self.to_knots, curvature)
+
+
+def _correlation(pair: _Pair, spacing_mm: float, settings: RefineSettings) -> LocalCorrelation:
+    z, y, x = (cells(extent, spacing_mm * settings.window_stride) for extent in pair.extent_mm)
+    sigma_mm = settings.window_sigma_voxels * spacing_mm
+    around = Windows.between(pair.voxels, (z, y, x), sigma_mm, pair.device)
+    return LocalCorrelation(pair.fixed.images[0], around, settings.variance_floor)
+
+
+def _intensities(pair: _Pair, settings: RefineSettings) -> Intensities:
+    low, high = settings.window_hu
+    noise = settings.noise_hu / (high - low)
+    tissue = ((_SOFT_HU[0] - low) / (high - low), (_SOFT_HU[1] - low) / (high - low))
+    visible = (1.0 - pair.fixed.gas[0]) * (1.0 - pair.moving.gas[0])
+    offset = intensity_offset(pair.fixed.images[0], pair.moving.images[0], visible, tissue)
+    return Intensities(pair.fixed.images[0], offset, noise**-2, settings.outlier_hu / (high - low))
 
 
 def _shrinking(source: Axis, target: Axis) -> Tensor:
@@ -252,28 +300,27 @@ def _times(six: Tensor, v: Tensor) -> Tensor:
 
 
 class _Sampler:
-    """Values and slopes of images (C, D, H, W) at displaced voxels, trilinear, the border value outside."""
+    """The moving day at displaced voxels, trilinear, the border value outside."""
 
-    def __init__(self, images: Tensor, voxels: Lattice) -> None:
-        slopes = torch.stack([torch.stack(torch.gradient(c, spacing=voxels[0].step_mm)) for c in images])
-        self.channels = len(images)
-        self.source = torch.cat((images, slopes.flatten(0, 1)))[None]  # (1, 4C, D, H, W)
-        self.place = [
-            torch.arange(axis.count, device=images.device, dtype=torch.float32).mul_(2.0).add_(1.0 - axis.count)
+    def __init__(self, scan: _Scan, voxels: Lattice) -> None:
+        self.step_mm, self.channels = voxels[0].step_mm, len(scan.images)
+        slopes = [torch.stack(torch.gradient(image, spacing=self.step_mm)) for image in scan.images]
+        self.source = torch.cat((scan.gas, scan.images, *slopes))[None]  # (1, 1 + 4C, D, H, W)
+        self.place = [  # twice the voxel's index from the middle
+            torch.arange(axis.count, device=scan.gas.device, dtype=torch.float32) * 2.0 + (1.0 - axis.count)
             for axis in voxels
-        ]  # twice the voxel index from the middle
-        self.step_mm = voxels[0].step_mm
+        ]
 
-    def at(self, displacement: Tensor) -> tuple[Tensor, Tensor]:
-        """(3, D, H, W) mm, z y x, to values (C, D, H, W) and slopes (C, 3, D, H, W) per mm."""
+    def at(self, displacement: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(3, D, H, W) mm, z y x, to images (C, D, H, W), their slopes (C, 3, D, H, W) per mm, and gas (D, H, W)."""
         _, d, h, w = displacement.shape
         where = displacement.new_empty((1, d, h, w, 3))
         shapes = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
         for k, count in enumerate((d, h, w)):  # grid_sample wants x, y, z in -1 .. 1 of the box
             where[0, ..., 2 - k] = (displacement[k] * (2.0 / self.step_mm) + self.place[k].view(shapes[k])) / count
         out = torch.nn.functional.grid_sample(self.source, where, "bilinear", "border", align_corners=False)[0]
-        slopes = out[self.channels :].reshape(self.channels, 3, d, h, w)
-        return out[: self.channels], slopes
+        images, slopes = out[1 : 1 + self.channels], out[1 + self.channels :]
+        return images, slopes.reshape(self.channels, 3, d, h, w), out[0]
 
 
 class _Stiffness:
@@ -318,9 +365,7 @@ class _Stiffness:
         return apply(self.back, step)
 
 
-def _label_pairs(
-    moving: Mapping[str, LevelSet], fixed: LabelSets
-) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+def _label_pairs(moving: Mapping[str, LevelSet], fixed: LabelSets) -> _LabelPairs:
     """Soft labels of the daily and the planning scan, (D, H, W) each, for the organs that both have."""
     return [(_soft(fixed[name]), _soft(moving[name])) for name in sorted(set(moving) & set(fixed))]
 

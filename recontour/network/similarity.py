@@ -1,9 +1,12 @@
-"""Local correlation of two images: its value, its gradient and its curvature, written out by hand.
+"""How alike two scans are: value, gradient and curvature, written out by hand.
 
-In a Gaussian window around each centre the fixed image f is fitted by a line in the moving image m, f ~ a m + b.
-What stays unexplained, 1 - cc^2, is a weighted sum of squares of f - a m - b, so its exact gradient and a
-Gauss-Newton curvature with respect to every m cost six window sums, with no graph of operations to keep.
-A scanner's offset and gain, or contrast in the bladder, change a and b, not the result.
+Local correlation: in a Gaussian window around each centre the fixed image f is fitted by a line in the moving image
+m, f ~ a m + b. What stays unexplained, 1 - cc^2, is a weighted sum of squares of f - a m - b, so its exact gradient and
+a Gauss-Newton curvature with respect to every m cost six window sums, with no graph of operations to keep.
+A scanner's offset and gain change a and b, not the result.
+
+Intensities: Hounsfield units are calibrated, so for two scans of one patient a plain, robust difference knows more
+than any correlation. One offset between the scans is taken out first.
 """
 
 from __future__ import annotations
@@ -58,12 +61,42 @@ class LocalCorrelation:
         mean, square, product = self.windows.mean(moving, moving * moving, moving * self.fixed)
         variance = (square - mean**2).clamp(min=0.0) + self.floor
         covariance = product - mean * self.mean
-        slope = covariance / variance
+        slope = covariance.clamp(min=0.0) / variance  # the same tissue is not bright on one day and dark on the next
         return slope, self.mean - slope * mean, slope * covariance / self.variance
 
-    def linearised(self, moving: Tensor) -> tuple[float, Tensor, Tensor]:
-        """The mean of 1 - cc^2; and half its sum's gradient and curvature in every voxel of `moving`, (D, H, W)."""
+    def linearised(self, moving: Tensor, visible: Tensor) -> tuple[float, Tensor, Tensor]:
+        """The mean of 1 - cc^2; and half its sum's gradient and curvature in every voxel of `moving`, (D, H, W).
+
+        visible: (D, H, W), 1 where both scans show tissue, 0 in gas; windows count as the square of its mean.
+        """
         slope, offset, squared = self.fit(moving)
-        weight = slope / self.variance
+        weight = slope / self.variance * self.windows.mean(visible)[0].square()
         a, aa, ab = self.windows.spread(weight, weight * slope, weight * offset)
         return 1.0 - float(squared.mean()), moving * aa + ab - self.fixed * a, aa
+
+
+def intensity_offset(fixed: Tensor, moving: Tensor, visible: Tensor, tissue: tuple[float, float]) -> float:
+    """The median of fixed - moving over voxels that show soft tissue, between the `tissue` values, in both; 0 where
+    there are none. Two scanners differ by some 10 HU, which a term that trusts intensities would read as motion."""
+    low, high = tissue
+    both = (visible > 0.99) & (torch.minimum(fixed, moving) > low) & (torch.maximum(fixed, moving) < high)
+    return float((fixed - moving)[both].median()) if bool(both.any()) else 0.0
+
+
+@dataclass(frozen=True)
+class Intensities:
+    """weight * scale^2 * log(1 + (difference / scale)^2): least squares for what noise explains, and ever less
+    trust in what it does not, such as contrast medium (Cauchy's weights)."""
+
+    fixed: Tensor  # (D, H, W)
+    offset: float  # of fixed over moving
+    weight: float  # one over the variance of noise
+    scale: float
+
+    def linearised(self, moving: Tensor, visible: Tensor) -> tuple[float, Tensor, Tensor]:
+        """As LocalCorrelation.linearised."""
+        difference = moving + self.offset - self.fixed
+        squared = (difference / self.scale).square()
+        trust = self.weight * visible / (1.0 + squared)
+        energy = self.weight * self.scale**2 * float((visible * torch.log1p(squared)).mean())
+        return energy, trust * difference, trust
