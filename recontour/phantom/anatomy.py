@@ -42,6 +42,7 @@ from recontour.phantom.shapes import (
 ROI_NAMES = ("Prostate", "SeminalVes", "Bladder", "Rectum", "Femur_Head_L", "Femur_Head_R", "CTV", "EXTERNAL")
 _ROI_SPACING_MM = 1.25
 _BAND_MM = 10.0
+_ROOM_MM = 8.0  # of outside around a level set
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,7 @@ def man(body: Body, seed: int) -> dict[str, Shape]:
     soft = {"column": grown(skeleton.column(), -0.5), "canal": skeleton.canal()}
     soft |= {f"muscle_{i}": grown(m, 3.5) for i, m in enumerate(left.muscles + right.muscles)}
     s: dict[str, Shape] = {k: _sized(wobbled(v, waves, 2.5), body.scale) for k, v in (bones | soft).items()}
-    s["bone"] = baked(union(*(s[name] for name in bones)), 2.5, reach)
+    s["bone"] = baked(union(*(s[name] for name in bones)), 3.5, reach)
     skin = wobbled(_skin(body), draw_waves(rng, 4, 90.0, 200.0), 2.0)
     s["EXTERNAL"] = baked(skin, 3.0, reach, band_mm=60.0)
     s |= _organs(body, s["bone"], rng)
@@ -290,10 +291,14 @@ def _off(point: NDArray[np.float64], x: float, y: float, z: float) -> NDArray[np
 
 
 def _level_set(shape: Shape, body: Body) -> LevelSet:
-    """The lattice a shape was baked on, in the scan's frame; distances clipped at 10 mm."""
+    """The lattice a shape was baked on, cropped, in the scan's frame; distances clipped at 10 mm."""
     assert isinstance(shape, Baked)
-    grid = Grid.of(shape.array.shape, [shape.spacing_mm] * 3, shape.low_mm + body.origin_mm)
-    return LevelSet(grid, np.clip(shape.array, -_BAND_MM, _BAND_MM))
+    near = np.argwhere(shape.array > -_ROOM_MM)
+    first, last = near.min(axis=0), near.max(axis=0) + 1
+    part = tuple(slice(int(a), int(b)) for a, b in zip(first, last, strict=True))
+    low = shape.low_mm + body.origin_mm + shape.spacing_mm * first[::-1]
+    array = np.ascontiguousarray(np.clip(shape.array[part], -_BAND_MM, _BAND_MM))
+    return LevelSet(Grid.of(array.shape, [shape.spacing_mm] * 3, low), array)
 
 
 def _painted(s: Mapping[str, Shape], body: Body, grid: Grid, seed: int) -> Array:

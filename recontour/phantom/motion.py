@@ -30,6 +30,7 @@ KNOTS_MM = 4.0
 _REACH_MM = 80.0  # how far from the organs soft tissue still moves
 _STATIONS = 5  # along the rectum, from its lower to its upper end
 _LEAST_JACOBIAN = 0.15
+_STIFFNESS = 0.85  # of the prostate: how much of its motion is rigid
 
 ORGANS = ("bladder", "rectum", "prostate", "seminal_vesicles")
 _NAMES = {"Bladder": "bladder", "Rectum": "rectum", "Prostate": "prostate", "SeminalVes": "seminal_vesicles"}
@@ -244,7 +245,7 @@ def _signed_distance(shape: LevelSet, knots: Grid) -> Array:
 
 
 def _mobility(volume: Volume, knots: Grid, distance: Mapping[str, Array]) -> Array:
-    """0 within a knot of bone, rising over 12 mm; 0 at the skin, outside the body and at the rim of the lattice."""
+    """0 within a knot of bone, rising over 10 mm; 0 at the skin, outside the body and at the rim of the lattice."""
     from scipy.ndimage import distance_transform_edt
 
     fine = knots.with_spacing(3.0)
@@ -254,7 +255,7 @@ def _mobility(volume: Volume, knots: Grid, distance: Mapping[str, Array]) -> Arr
         bone &= sample(shape, knots, fine.points(), -1e3) < -2.0  # stones, contrast and markers move with the organ
     to_bone = np.asarray(distance_transform_edt(~bone, 3.0)) if bone.any() else np.full(fine.size, 1e3)
     to_skin = np.asarray(distance_transform_edt(np.pad(_body(hu), 1), 3.0))[1:-1, 1:-1, 1:-1]
-    free = _rise((to_bone - KNOTS_MM) / 12.0) * _rise((to_skin - 3.0) / 15.0)
+    free = _rise((to_bone - KNOTS_MM) / 10.0) * _rise((to_skin - 3.0) / 15.0)
     at_knots = sample(free.astype(np.float32), fine, knots.points(), 0.0)
     return (at_knots * _rim(knots)).astype(np.float32)
 
@@ -310,7 +311,7 @@ def _velocity(scan: Movable, motion: Motion) -> Array:
     velocity = random_flow(scan.knots, rng, motion.background_mm)
     velocity += _rectum_flow(scan, motion)
     velocity += _gland_flow(scan, motion)
-    velocity *= scan.mobility
+    velocity = _with_stiff_gland(scan, (velocity * scan.mobility).astype(np.float32))
     return velocity + _bladder_flow(scan, motion, velocity)
 
 
@@ -351,7 +352,7 @@ def _bladder_flow(scan: Movable, motion: Motion, other: Array) -> Array:
         return np.zeros_like(other)
     wanted = _wanted_factor(scan, motion)
     unit = source_flow(_bladder_source(scan), KNOTS_MM)
-    unit *= scan.mobility * _stiff(scan)
+    unit = _with_stiff_gland(scan, (unit * scan.mobility * _anchored(scan)).astype(np.float32))
     strength, low, high = float(np.log(wanted)), -3.0, 3.0
     for _ in range(4):
         ratio = _bladder_ratio(scan, other + (unit * strength).astype(np.float32))
@@ -375,7 +376,24 @@ def _bladder_source(scan: Movable) -> Array:
     return (share - 0.5 * float(share.sum()) / float(sink.sum()) * sink).astype(np.float32)
 
 
-def _stiff(scan: Movable) -> Array:
+def _with_stiff_gland(scan: Movable, velocity: Array) -> Array:
+    """The prostate is firmer than what surrounds it: it follows, for the most part, the rigid motion that comes
+    closest to `velocity` within it. Linear in `velocity`."""
+    if "prostate" not in scan.distance or not (scan.distance["prostate"] > 0).any():
+        return velocity
+    inside = scan.distance["prostate"] > 0
+    centre = _centre(scan, "prostate")
+    arm = scan.knots.points_at(np.argwhere(inside)) - centre  # (N, 3)
+    speed = velocity[:, inside].T.astype(np.float64)
+    inertia = (arm**2).sum() * np.eye(3) - arm.T @ arm
+    torque = np.asarray(np.cross(arm, speed), np.float64).sum(axis=0)
+    turn = np.asarray(np.linalg.solve(inertia + 1e-3 * np.eye(3), torque), np.float64)
+    rigid = rigid_flow(scan.knots, centre, speed.mean(axis=0), np.rad2deg(turn))
+    share = _STIFFNESS * _rise(1.0 + scan.distance["prostate"] / 12.0) * np.clip(3.0 * scan.mobility, 0.0, 1.0)
+    return (velocity + share * (rigid - velocity)).astype(np.float32)
+
+
+def _anchored(scan: Movable) -> Array:
     """The prostate hangs on the pelvic floor and follows the bladder's filling only in part."""
     if "prostate" not in scan.distance:
         return np.ones(scan.knots.size, np.float32)

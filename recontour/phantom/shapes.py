@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float32]
 Floats = NDArray[np.floating[Any]]
+
+_MARGIN_MM = 14.0  # around a baked shape: gaps and fillets of shapes cut by it reach no further
 Points = tuple[Array, Array, Array]
 Shape = Callable[[Points], Array]
 
@@ -188,28 +190,28 @@ def smooth_max(a: Array, b: Array, blend_mm: float) -> Array:
     return (np.maximum(a, b) + h * h * (blend_mm * 0.25)).astype(np.float32)
 
 
-def baked(shape: Shape, spacing_mm: float, z_mm: tuple[float, float], band_mm: float = 12.0) -> Baked:
+def baked(shape: Shape, spacing_mm: float, z_mm: tuple[float, float], band_mm: float = 40.0) -> Baked:
     """`shape` evaluated once on its own lattice and from then on read off it, linearly: what several other shapes and
     pictures are made from is worked out once, and all of them see the very same surface."""
     low, high = box_of(shape, *z_mm)
-    low, high = low - 2.0, high + 2.0
+    low, high = low - _MARGIN_MM, high + _MARGIN_MM
     axes = [np.arange(low[a], high[a] + spacing_mm, spacing_mm) for a in range(3)]
     array = np.broadcast_to(shape(open_points(*axes)), [len(a) for a in axes[::-1]])
-    return Baked(np.clip(array, -band_mm, band_mm).astype(np.float32), low, spacing_mm)
+    return Baked(np.clip(array, -band_mm, band_mm).astype(np.float32), low, spacing_mm, -band_mm)
 
 
 @dataclass(frozen=True, eq=False)
 class Baked:
-    """A shape read off an array (D, H, W) of distances; far outside, its lowest value holds."""
+    """A shape read off an array (D, H, W) of distances; beyond it, `outside_mm` holds."""
 
     array: Array
     low_mm: NDArray[np.float64]
     spacing_mm: float
+    outside_mm: float
 
     def __call__(self, at: Points) -> Array:
         """Only for points that broadcast from single axes."""
         out = self.array
-        outside = np.float32(self.array.min())
         for axis, positions in ((0, at[2][:, 0, 0]), (1, at[1][0, :, 0]), (2, at[0][0, 0, :])):
             index = (positions - self.low_mm[2 - axis]) / self.spacing_mm
             low = np.clip(np.floor(index).astype(int), 0, out.shape[axis] - 2)
@@ -219,7 +221,7 @@ class Baked:
             below = np.take(out, low, axis)
             out = below + share * (np.take(out, low + 1, axis) - below)
             away = (index < 0) | (index > self.array.shape[axis] - 1)
-            np.moveaxis(out, axis, 0)[away] = outside
+            np.moveaxis(out, axis, 0)[away] = self.outside_mm
         return out
 
 

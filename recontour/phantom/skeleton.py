@@ -183,7 +183,7 @@ def spine(hips: Shape) -> Shape:
 
 def column() -> Shape:
     """Sacrum and vertebral bodies with the discs between them."""
-    bodies = loft([Section(116, ((-12, 14, 19), (12, 14, 19))), Section(170, ((-12, 8, 19), (12, 8, 19)))])
+    bodies = loft([Section(106, ((-12, 17, 18), (12, 17, 18))), Section(170, ((-12, 8, 19), (12, 8, 19)))])
     return union(_loft(_SACRUM, True), _loft(_SACRUM, False), bodies, blend_mm=4.0)
 
 
