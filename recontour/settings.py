@@ -37,7 +37,8 @@ class RefineSettings:
     steps: tuple[int, ...] = (10, 10, 8)  # at most, per level
     window_hu: tuple[float, float] = (-150.0, 300.0)  # soft tissue: what lies outside says nothing of organs
     gas_hu: float = -200.0  # below: gas, which is filled in; fat ends at -150
-    noise_hu: float = 26.0  # what a difference of intensities is measured by: noise, and how sharp scanners differ
+    noise_hu: float = 20.0  # what a difference of intensities is measured by,
+    edge_mm: float = 1.5  # and how far edges of two scans may lie apart, for they are not equally sharp
     outlier_hu: float = 130.0  # a difference that neither noise nor misalignment explains is trusted less
     variance_floor: float = 2e-3  # of local correlation, in units of the HU window squared: 20 HU
     window_sigma_voxels: float = 2.0  # of the local correlation

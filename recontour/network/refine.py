@@ -1,7 +1,7 @@
 """Multi-resolution instance optimisation of the displacement field of one pair of scans.
 
     minimise over u:  mean of  1 - cc^2                                  local correlation, similarity.py
-                             + robust (moving(x + u) - fixed(x))^2 / noise^2
+                             + robust (moving(x + u) - fixed(x))^2 / (noise^2 + (edge |slope|)^2)
                              + dice_weight * squared difference of soft labels, where both scans have them
                              + bending * |laplacian u|^2 + stretching * |grad u|^2
 
@@ -226,7 +226,8 @@ class _Level:
         a, b, c = (cubic(k, v).to(pair.device) for k, v in zip(self.spline.lattice, here.voxels, strict=True))
         self.to_voxels: Separable = (a, b, c)
         self.to_knots = adjoint(self.to_voxels)
-        self.terms = (_correlation(here, spacing_mm, settings), _intensities(here, settings))
+        self.correlation = _correlation(here, spacing_mm, settings)
+        self.intensities = _intensities(here, settings)
         self.stiffness = _Stiffness(self.spline.lattice, settings, spacing_mm, pair.device)
 
     def solve(self, steps: int) -> _Spline:
@@ -249,11 +250,11 @@ class _Level:
         """The energy per voxel; half its sum's gradient (3, d, h, w) and curvature (6, d, h, w) on the knots."""
         warped, slopes, gas = self.sampler.at(apply(self.to_voxels, knots))
         visible = (1.0 - self.fixed.gas[0]) * (1.0 - gas)
-        parts = [term.linearised(warped[0], visible) for term in self.terms]
-        energy = sum(part[0] for part in parts)
-        weight = sum((part[2] for part in parts[1:]), parts[0][2])
-        gradient = sum((part[1] for part in parts[1:]), parts[0][1]) * slopes[0]
-        curvature = weight * _outer(slopes[0])
+        energy, force, weight = self.correlation.linearised(warped[0], visible)
+        steepness = slopes[0].square().sum(0)
+        parts = self.intensities.linearised(warped[0], visible, steepness)
+        energy, gradient = energy + parts[0], (force + parts[1]) * slopes[0]
+        curvature = (weight + parts[2]) * _outer(slopes[0])
         for found, wanted, slope in zip(warped[1:], self.fixed.images[1:], slopes[1:], strict=True):
             difference = self.settings.dice_weight * (found - wanted)
             energy += float((difference * (found - wanted)).mean())
@@ -277,7 +278,8 @@ def _intensities(pair: _Pair, settings: RefineSettings) -> Intensities:
     tissue = ((_SOFT_HU[0] - low) / (high - low), (_SOFT_HU[1] - low) / (high - low))
     visible = (1.0 - pair.fixed.gas[0]) * (1.0 - pair.moving.gas[0])
     offset = intensity_offset(pair.fixed.images[0], pair.moving.images[0], visible, tissue)
-    return Intensities(pair.fixed.images[0], offset, noise**-2, settings.outlier_hu / (high - low))
+    outlier = settings.outlier_hu / (high - low)
+    return Intensities(pair.fixed.images[0], offset, noise, settings.edge_mm, outlier)
 
 
 def _shrinking(source: Axis, target: Axis) -> Tensor:

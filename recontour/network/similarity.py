@@ -85,18 +85,23 @@ def intensity_offset(fixed: Tensor, moving: Tensor, visible: Tensor, tissue: tup
 
 @dataclass(frozen=True)
 class Intensities:
-    """weight * scale^2 * log(1 + (difference / scale)^2): least squares for what noise explains, and ever less
-    trust in what it does not, such as contrast medium (Cauchy's weights)."""
+    """outlier^2 * log(1 + (difference / outlier)^2) / (noise^2 + (edge_mm * slope)^2).
+
+    Least squares for what noise explains, and ever less trust in what it does not, such as contrast medium (Cauchy's
+    weights). Two scans are not equally sharp, which shows where the slope is steep: bone must not outvote the rest.
+    """
 
     fixed: Tensor  # (D, H, W)
     offset: float  # of fixed over moving
-    weight: float  # one over the variance of noise
-    scale: float
+    noise: float
+    edge_mm: float
+    outlier: float
 
-    def linearised(self, moving: Tensor, visible: Tensor) -> tuple[float, Tensor, Tensor]:
-        """As LocalCorrelation.linearised."""
+    def linearised(self, moving: Tensor, visible: Tensor, steepness: Tensor) -> tuple[float, Tensor, Tensor]:
+        """As LocalCorrelation.linearised; `steepness` (D, H, W) is the squared slope of `moving` per mm."""
         difference = moving + self.offset - self.fixed
-        squared = (difference / self.scale).square()
-        trust = self.weight * visible / (1.0 + squared)
-        energy = self.weight * self.scale**2 * float((visible * torch.log1p(squared)).mean())
+        squared = (difference / self.outlier).square()
+        weight = visible / (self.noise**2 + self.edge_mm**2 * steepness)
+        trust = weight / (1.0 + squared)
+        energy = self.outlier**2 * float((weight * torch.log1p(squared)).mean())
         return energy, trust * difference, trust
