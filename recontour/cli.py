@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -156,6 +157,9 @@ def main() -> None:
     """The entry point: every error is one screen, none a traceback."""
     from recontour.errors import RecontourError
 
+    # Threads that wait must not burn a core that another process needs: three times slower otherwise. Read when torch
+    # loads its threads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except RecontourError as error:
