@@ -121,7 +121,10 @@ def propagate_from(
         region = region_of(rois, affine, daily.grid, settings)
         fixed = _clipped(resample_volume(daily, region))
         moving = _clipped(resample_volume(planning, region, affine))
-    deformation = _deform(fixed, moving, rois, affine, settings, model, watch)
+    if settings.method == "elastix":
+        deformation = _Deformation(_elastix(fixed, planning, affine, watch), {}, {})
+    else:
+        deformation = _deform(fixed, moving, rois, affine, settings, model, watch)
     with watch.stage("fuse"):
         registered = warp_rois(rois, affine, deformation.field, deformation.segmented)
         fused = _fuse(rois, registered, deformation)
@@ -180,10 +183,13 @@ def warp_rois(
     segmented: shapes on the field's grid that the part must hold as well.
     """
 
+    whole = field_daily_to_planning
+    farthest_mm = max(float(whole.array.max()), -float(whole.array.min())) + _BAND_MM
+
     def warp(roi: PlannedRoi) -> LevelSet:
-        found = (segmented or {}).get(roi.name)
-        part = _reach(roi.level_set, affine_daily_to_planning, field_daily_to_planning, found)
-        inner = crop_field(field_daily_to_planning, part)
+        placed = affine_daily_to_planning.inverse().apply(_inside_corners(roi.level_set))
+        part = _reach(placed, whole.grid, farthest_mm, (segmented or {}).get(roi.name))
+        inner = crop_field(whole, part)
         return resample_level_set(roi.level_set, part, affine_daily_to_planning, inner)
 
     with ThreadPoolExecutor(2) as pool:
@@ -210,12 +216,6 @@ def _deform(
     """The field by the method that the settings ask for, and the network's segmentation where there is one."""
     if settings.method == "affine":
         return _Deformation(Field.zero(fixed.grid), {}, {})
-    if settings.method == "elastix":
-        from recontour.align.elastix import register_bspline
-        from recontour.align.maps import BSPLINE_STRONG
-
-        with watch.stage("elastix"):
-            return _Deformation(register_bspline(fixed, moving, Affine.identity(), BSPLINE_STRONG), {}, {})
     predicted = _Deformation(Field.zero(fixed.grid), {}, {})
     if settings.method != "refine":
         with watch.stage("network"):
@@ -224,6 +224,15 @@ def _deform(
         return predicted
     with watch.stage("refine"):
         return replace(predicted, field=_refine(fixed, moving, rois, affine, predicted, settings))
+
+
+def _elastix(fixed: Volume, planning: Volume, affine: Affine, watch: Stopwatch) -> Field:
+    """elastix samples the whole planning scan itself, so that what moves into the region is there."""
+    from recontour.align.elastix import register_bspline
+    from recontour.align.maps import BSPLINE_STRONG
+
+    with watch.stage("elastix"):
+        return register_bspline(fixed, planning, affine, BSPLINE_STRONG)
 
 
 def _refine(
@@ -313,13 +322,10 @@ def crop_field(whole: Field, part: Grid) -> Field:
     return Field(part, whole.array[(slice(None), *whole.grid.box_of(part))])
 
 
-def _reach(shape: LevelSet, affine: Affine, field_daily_to_planning: Field, found: LevelSet | None) -> Grid:
-    """The part of the field's grid around the affinely placed shape that it can move to, and around `found`."""
-    region = field_daily_to_planning.grid
-    index = region.index_at(affine.inverse().apply(_inside_corners(shape)))
-    low, high = index.min(axis=0), index.max(axis=0)
-    farthest = float(np.abs(field_daily_to_planning.array).max()) + _BAND_MM
-    low, high = low - farthest / np.asarray(region.spacing_mm), high + farthest / np.asarray(region.spacing_mm)
+def _reach(placed_mm: NDArray[np.float64], region: Grid, farthest_mm: float, found: LevelSet | None) -> Grid:
+    """The part of `region` that a shape placed there can move to, and that holds `found`."""
+    index, reach = region.index_at(placed_mm), farthest_mm / np.asarray(region.spacing_mm)
+    low, high = index.min(axis=0) - reach, index.max(axis=0) + reach
     if found is not None and (found.array > 0).any():
         inside = region.index_at(_inside_corners(found))
         low, high = np.minimum(low, inside.min(axis=0) - 2), np.maximum(high, inside.max(axis=0) + 2)
