@@ -91,6 +91,7 @@ def phantom(
     source: Annotated[
         Path | None, typer.Option("--from", help="Move this planning CT + RTSTRUCT instead of making a patient.")
     ] = None,
+    roi: Annotated[list[str] | None, typer.Option(help="With --from, ORGAN=ROI: which ROIs move as organs.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Make a patient who never lived, or move a real scan: planning and daily scans with known truth."""
@@ -99,7 +100,7 @@ def phantom(
     if source is None:
         write_phantom(out, seed)
     else:
-        write_moved(out, source, seed)
+        write_moved(out, source, seed, _pairs(roi or []) or None)
     if not quiet:
         print(f"{out}: planning/, daily/ and truth/ written (seed {seed})")
 

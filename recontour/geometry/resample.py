@@ -7,6 +7,7 @@ points of the target's frame to points of the source's.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ Array = NDArray[np.float32]
 
 NARROW_BAND_MM = 4.0  # above what a warped distance can change between neighbours of the coarse lattice
 _COARSE_STEP = 3
-_SLAB_VOXELS = 2_000_000  # bounds the memory for coordinates: 24 bytes a voxel
+_SLAB_VOXELS = 1_000_000  # bounds the memory for coordinates: 24 bytes a voxel
 
 
 def resample_volume(
@@ -143,16 +144,22 @@ def _along(array: Array, position: NDArray[np.float64], axis: int) -> Array:
 
 
 def _curved(array: Array, to_index: NDArray[np.float64], target: Grid, field: Field, fill: float | None) -> Array:
-    """With a field on `target`, in slabs of bounded memory."""
+    """With a field on `target`, in slabs of bounded memory, two at a time."""
     mm_to_index = to_index[:3, :3] @ np.linalg.inv(target.matrix[:3, :3])
+    y, x = np.arange(target.size[1])[:, None], np.arange(target.size[2])
     out = np.empty(target.size, np.float32)
-    for slab in _slabs(target):
-        lattice = np.indices((slab.stop - slab.start, *target.size[1:]), np.float64)  # (3, d, H, W)
-        lattice[0] += slab.start
-        index = np.einsum("ij,j...->i...", to_index[:3, :3], lattice)
-        index += np.einsum("ij,j...->i...", mm_to_index, field.array[:, slab].astype(np.float64))
-        index += to_index[:3, 3].reshape(3, 1, 1, 1)
+
+    def fill_slab(slab: slice) -> None:
+        z = np.arange(int(slab.start), int(slab.stop))[:, None, None]
+        index = np.empty((3, len(z), *target.size[1:]))
+        for row, step, shift, start in zip(index, to_index, mm_to_index, to_index[:3, 3], strict=False):
+            np.add(step[0] * z + step[1] * y, step[2] * x + start, out=row)
+            for k in range(3):
+                row += shift[k] * field.array[k, slab]
         out[slab] = _at_index(array, index, fill)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(fill_slab, _slabs(target)))
     return out
 
 
