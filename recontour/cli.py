@@ -113,13 +113,16 @@ def accuracy(
     days: Annotated[int, typer.Option(help="How many days of the real scan.")] = 10,
     phantoms: Annotated[int, typer.Option(help="How many made patients.")] = 10,
     method: Annotated[list[str] | None, typer.Option(help="recontour's own methods. Default: refine.")] = None,
+    rival: Annotated[
+        list[str] | None, typer.Option(help="Only these rivals, by name. Default: all that run here.")
+    ] = None,
 ) -> None:
     """Measure recontour beside its rivals on known motions: the tables of docs/accuracy.md."""
     from recontour.accuracy import AccuracyRequest, measure
     from recontour.settings import settings_from
 
     chosen = tuple(settings_from({"method": name}) for name in method or ["refine"])
-    request = AccuracyRequest(out, planning, _pairs(roi or []), days, phantoms, chosen)
+    request = AccuracyRequest(out, planning, _pairs(roi or []), days, phantoms, chosen, tuple(rival or ()))
 
     def show(outcome: Any) -> None:
         scores = "  ".join(f"{s.organ} {s.msd_mm:.2f}" for s in outcome.scores)
