@@ -33,27 +33,38 @@ class RegionSettings:
 class RefineSettings:
     """Instance optimisation of the field (network/refine.py)."""
 
-    levels_mm: tuple[float, ...] = (8.0, 4.0, 2.0)  # image spacing, coarse to fine
-    steps: tuple[int, ...] = (10, 10, 8)  # at most, per level
+    levels_mm: tuple[float, ...] = (8.0, 4.0, 2.0, 1.5)  # image spacing, coarse to fine
+    steps: tuple[int, ...] = (6, 6, 5, 3)  # at most, per level
     window_hu: tuple[float, float] = (-150.0, 300.0)  # soft tissue: what lies outside says nothing of organs
     gas_hu: float = -200.0  # below: gas, which is filled in; fat ends at -150
     noise_hu: float = 20.0  # what a difference of intensities is measured by,
-    edge_mm: float = 1.5  # and how far edges of two scans may lie apart, for they are not equally sharp
-    outlier_hu: float = 130.0  # a difference that neither noise nor misalignment explains is trusted less
+    edge_mm: float = 1.2  # and how far edges of two scans may lie apart, for they are not equally sharp
+    outlier_hu: float = 40.0  # a difference that neither noise nor misalignment explains is trusted less
     variance_floor: float = 2e-3  # of local correlation, in units of the HU window squared: 20 HU
     window_sigma_voxels: float = 2.0  # of the local correlation
     window_stride: float = 2.0  # voxels between centres of windows
     knot_voxels: float = 2.0  # distance of the field's knots
     knot_min_mm: float = 4.0
-    bending: float = 20.0  # mm^2
-    stretching: float = 0.0
-    dice_weight: float = 0.2
+    bending: float = 14.0  # mm^4, against data per voxel; four times as much where the field would fold
+    stretching: float = 0.0  # mm^2
+    dice_weight: float = 2.0  # labels are right to about 1 mm, the scans to a third of that
     step_voxels: float = 2.0  # longest step, in voxels of the level
-    solver_steps: int = 25  # of conjugate gradients, at most
+    solver_steps: int = 15  # of conjugate gradients, at most
 
     def __post_init__(self) -> None:
         if len(self.levels_mm) != len(self.steps) or not self.levels_mm:
             raise SettingsError(f"{self.steps}", where="refine.steps", allowed="one for each of refine.levels_mm")
+        if not self.window_hu[0] < self.window_hu[1]:
+            raise SettingsError(f"{self.window_hu}", where="refine.window_hu", allowed="the lower value first")
+        for spacing_mm in self.levels_mm:
+            _between("refine.levels_mm", spacing_mm, 0.5, 16.0)
+        _between("refine.noise_hu", self.noise_hu, 1.0, 1000.0)
+        _between("refine.outlier_hu", self.outlier_hu, 1.0, 1000.0)
+        _between("refine.window_sigma_voxels", self.window_sigma_voxels, 0.5, 10.0)
+        _between("refine.window_stride", self.window_stride, 1.0, 8.0)
+        _between("refine.knot_min_mm", self.knot_min_mm, 1.0, 50.0)
+        _between("refine.knot_voxels", self.knot_voxels, 1.0, 8.0)
+        _between("refine.bending", self.bending, 0.1, 1e6)
 
 
 @dataclass(frozen=True)

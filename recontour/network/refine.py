@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from recontour.errors import UsageError
-from recontour.geometry.field import Field
+from recontour.geometry.field import Field, jacobian_determinant
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.network.lattice import (
@@ -49,6 +49,7 @@ _LABEL_EDGE_MM = 2.0  # how soft the edge of a label is made, so that its Dice h
 _START_KNOTS_MM = 4.0  # of the spline that holds a start field
 _TISSUE_HU = 30.0  # what stands in for gas: the wall and the stool that surround it
 _SOFT_HU = (-120.0, 160.0)  # fat to muscle: where an offset between two scanners is read
+_STIFFEST_BENDING = 1000.0  # beyond which a fold is in the scans or in the start, and left for the checks to find
 _MOST_SETBACKS = 3  # halvings of one step
 
 
@@ -73,26 +74,37 @@ def refine_field(
     labels = _label_pairs(moving_level_sets or {}, fixed_probabilities or {})
     pair = _Pair.of(fixed, moving, labels, settings, device)
     with torch.no_grad():
-        spline = _start(pair, start)
-        for spacing_mm, steps in zip(settings.levels_mm, settings.steps, strict=True):
-            spline = _Level(pair, spacing_mm, settings, spline).solve(steps)
-        dense = spline.on(pair.voxels)
+        dense = _unfolded(pair, _start(pair, start), settings).on(pair.voxels)
     return Field(fixed.grid, np.ascontiguousarray(dense.cpu().numpy()[::-1]))
 
 
 def local_correlation(
     fixed: Volume, warped: Volume, settings: RefineSettings, device: str = "cpu"
 ) -> NDArray[np.float32]:
-    """(D, H, W) float32, 0 to 1: cc^2 of two scans on one grid around every voxel, as the optimisation sees it at its
-    finest level. Low where they do not match, or where there is nothing to see."""
+    """(D, H, W) float32, 0 to 1: how much of what two scans on one grid show around a voxel is the same, or noise.
+
+    cc^2 of the finest windows, with contrast below the settings' noise taken for agreement: 1 in flat tissue and in
+    gas that is filled, low where one scan shows an edge that the other does not.
+    """
     pair = _Pair.of(fixed, warped, [], settings, device)
     finest = settings.levels_mm[-1]
     with torch.no_grad():
-        here = pair.at_level(finest)
-        squared = _correlation(here, finest, settings).fit(here.moving.images[0])[2][None]
+        there = pair.at_level(finest)
+        back = _Pair(there.voxels, there.moving, there.fixed)
+        one, other = (_correlation(p, finest, settings).agreement(p.moving.images[0]) for p in (there, back))
         centres = [cells(extent, finest * settings.window_stride) for extent in pair.extent_mm]
         up = [linear(c, v).to(pair.device) for c, v in zip(centres, pair.voxels, strict=True)]
-        return apply(up, squared)[0].clamp(0.0, 1.0).cpu().numpy()
+        return apply(up, torch.minimum(one, other)[None])[0].cpu().numpy()
+
+
+def _unfolded(pair: _Pair, start: _Spline, settings: RefineSettings) -> _Spline:
+    """The optimum; where it folds, that of a stiffer field."""
+    spline = start
+    for spacing_mm, steps in zip(settings.levels_mm, settings.steps, strict=True):
+        spline = _Level(pair, spacing_mm, settings, spline).solve(steps)
+    if spline.least_jacobian(pair.extent_mm) > 0.0 or settings.bending > _STIFFEST_BENDING:
+        return spline
+    return _unfolded(pair, start, replace(settings, bending=4.0 * settings.bending))
 
 
 @dataclass(frozen=True)
@@ -179,6 +191,14 @@ class _Spline:
     def on(self, points: Lattice) -> Tensor:
         """(3, D, H, W) mm at the points of a lattice."""
         return apply([cubic(k, p).to(self.knots) for k, p in zip(self.lattice, points, strict=True)], self.knots)
+
+    def least_jacobian(self, extent_mm: tuple[float, float, float]) -> float:
+        """The smallest determinant of x -> x + u inside the box, on points half a knot apart."""
+        step_mm = self.lattice[0].step_mm / 2
+        z, y, x = (cells(extent, step_mm) for extent in extent_mm)
+        grid = Grid.of((z.count, y.count, x.count), (step_mm, step_mm, step_mm), (0.0, 0.0, 0.0))
+        displacement = self.on((z, y, x)).cpu().numpy()
+        return float(jacobian_determinant(Field(grid, displacement[::-1])).min())
 
     def renewed(self, lattice: Lattice, extent_mm: tuple[float, float, float]) -> _Spline:
         """The same displacements on other knots, exact at the new ones; what lies outside the box takes its border."""

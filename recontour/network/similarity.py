@@ -58,11 +58,21 @@ class LocalCorrelation:
 
     def fit(self, moving: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """The slope a, the offset b and cc^2 of every window, (d, h, w) each."""
-        mean, square, product = self.windows.mean(moving, moving * moving, moving * self.fixed)
-        variance = (square - mean**2).clamp(min=0.0) + self.floor
-        covariance = product - mean * self.mean
-        slope = covariance.clamp(min=0.0) / variance  # the same tissue is not bright on one day and dark on the next
+        mean, variance, covariance = self._moments(moving)
+        slope = covariance / (variance + self.floor)
         return slope, self.mean - slope * mean, slope * covariance / self.variance
+
+    def agreement(self, moving: Tensor) -> Tensor:
+        """(d, h, w), 0 to 1: the share of the fixed image's variance that is in `moving` too, or may be noise."""
+        _, variance, covariance = self._moments(moving)
+        explained = covariance.square() / variance.clamp(min=1e-6)
+        return ((explained + self.floor) / self.variance).clamp(0.0, 1.0)
+
+    def _moments(self, moving: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean and variance of `moving`, and its covariance with the fixed image where that is positive: the same
+        tissue is not bright on one day and dark on the next."""
+        mean, square, product = self.windows.mean(moving, moving * moving, moving * self.fixed)
+        return mean, (square - mean**2).clamp(min=0.0), (product - mean * self.mean).clamp(min=0.0)
 
     def linearised(self, moving: Tensor, visible: Tensor) -> tuple[float, Tensor, Tensor]:
         """The mean of 1 - cc^2; and half its sum's gradient and curvature in every voxel of `moving`, (D, H, W).

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
-from recontour.errors import UsageError
+from recontour.errors import SettingsError, UsageError
 from recontour.geometry.field import Field, folding_fraction
 from recontour.geometry.grid import Grid
-from recontour.geometry.volume import Volume
-from recontour.network.refine import refine_field
+from recontour.geometry.volume import LevelSet, Volume
+from recontour.network.lattice import Axis, adjoint, apply, cosines, cubic
+from recontour.network.refine import local_correlation, refine_field
+from recontour.network.similarity import LocalCorrelation, Windows
 from recontour.settings import RefineSettings
 
 Points = NDArray[np.float64]
@@ -31,7 +34,7 @@ def scene(points: Points) -> NDArray[np.float32]:
         distance = np.sqrt((((points - MIDDLE - centre) / radii) ** 2).sum(-1)) - 1.0
         hu += (level - hu) / (1.0 + np.exp(distance * min(radii) / 0.7))
     x, y, z = np.moveaxis(points, -1, 0)
-    return (hu + 12.0 * np.sin(x / 3.1 + 0.4 * y) * np.sin(y / 3.7 + 1) * np.sin(z / 4.3)).astype(np.float32)
+    return (hu + 30.0 * np.sin(x / 3.1 + 0.4 * y) * np.sin(y / 3.7 + 1) * np.sin(z / 4.3)).astype(np.float32)
 
 
 def bump(points: Points) -> Points:
@@ -62,7 +65,7 @@ def test_a_smooth_motion_is_found_to_sub_voxel() -> None:
     field = refine_field(fixed, moving, None, SETTINGS)
     assert field.array.dtype == np.float32
     assert error_mm(Field.zero(GRID), truth, core(14)) > 3.0
-    assert error_mm(field, truth, core(14)) < 1.2
+    assert error_mm(field, truth, core(14)) < 0.7
     assert folding_fraction(field) == 0.0
 
 
@@ -76,7 +79,7 @@ def test_no_motion_gives_no_field() -> None:
     fixed, moving = scans(np.zeros(3))
     noise = np.random.default_rng(3).normal(0, 15, GRID.size).astype(np.float32)
     field = refine_field(Volume(GRID, fixed.array + noise), moving, None, SETTINGS)
-    assert np.abs(field.array[:, core(14)]).mean() < 0.4
+    assert np.abs(field.array[:, core(14)]).mean() < 0.2
 
 
 def test_a_second_run_gives_the_same_bits() -> None:
@@ -88,8 +91,8 @@ def test_a_second_run_gives_the_same_bits() -> None:
 def test_offset_and_gain_of_the_scanner_do_not_matter() -> None:
     truth = bump(GRID.points())
     fixed, moving = scans(truth)
-    other = Volume(GRID, (0.8 * fixed.array + 25).astype(np.float32))
-    assert error_mm(refine_field(other, moving, None, SETTINGS), truth, core(14)) < 1.3
+    other = Volume(GRID, (0.95 * fixed.array + 15).astype(np.float32))
+    assert error_mm(refine_field(other, moving, None, SETTINGS), truth, core(14)) < 0.6
 
 
 def test_grids_must_agree() -> None:
@@ -99,3 +102,111 @@ def test_grids_must_agree() -> None:
         refine_field(fixed, Volume(elsewhere, moving.array), None, SETTINGS)
     with pytest.raises(UsageError, match="start"):
         refine_field(fixed, moving, Field.zero(elsewhere), SETTINGS)
+
+
+def test_gas_that_appears_does_not_move_the_wall() -> None:
+    truth = bump(GRID.points())
+    fixed, moving = scans(truth)
+    seen = np.linalg.norm((GRID.points() + truth - MIDDLE) / (18, 14, 12), axis=-1)
+    gassy = Volume(GRID, np.where(seen < 0.8, -950.0, fixed.array).astype(np.float32))  # a wall of 2 to 4 mm is left
+    field = refine_field(gassy, moving, None, SETTINGS)
+    at_wall = np.abs(seen - 1.0) < 0.1
+    assert error_mm(Field.zero(GRID), truth, at_wall) > 2.0
+    assert error_mm(field, truth, at_wall) < 0.55
+    assert folding_fraction(field) == 0.0
+
+
+def test_contrast_medium_inside_an_organ_does_not_tear_the_field() -> None:
+    truth = bump(GRID.points())
+    fixed, moving = scans(truth)
+    seen = np.linalg.norm((GRID.points() + truth - MIDDLE) / (18, 14, 12), axis=-1)
+    brighter = Volume(GRID, (fixed.array + 100.0 * (seen < 1.0)).astype(np.float32))
+    field = refine_field(brighter, moving, None, SETTINGS)
+    assert error_mm(field, truth, np.abs(seen - 1.0) < 0.1) < 1.5
+    assert folding_fraction(field) == 0.0
+
+
+def test_scans_that_show_nothing_give_no_field() -> None:
+    blank = Volume(GRID, np.full(GRID.size, 20.0, np.float32))
+    assert np.abs(refine_field(blank, blank, None, SETTINGS).array).max() < 1e-4
+
+
+def test_a_start_brings_home_what_is_out_of_reach() -> None:
+    shift = np.array([0.0, 0.0, 19.0])
+    points = GRID.points()
+    ball = lambda p: (-90 + 130 / (1 + np.exp(np.linalg.norm(p - MIDDLE, axis=-1) - 8))).astype(np.float32)  # noqa: E731
+    moving, fixed = Volume(GRID, ball(points - shift / 2)), Volume(GRID, ball(points + shift / 2))
+    start = Field(GRID, np.broadcast_to(shift[:, None, None, None], (3, *GRID.size)).astype(np.float32) * 0.9)
+    inside = np.linalg.norm(points + shift / 2 - MIDDLE, axis=-1) < 8
+    field = refine_field(fixed, moving, start, SETTINGS)
+    assert abs(float(np.median(field.array[2][inside])) - 19.0) < 0.3
+
+
+def test_labels_find_what_the_scans_do_not_show() -> None:
+    blank = Volume(GRID, np.full(GRID.size, 20.0, np.float32))
+    distance = np.linalg.norm(GRID.points() - MIDDLE, axis=-1)
+    planned, daily = (LevelSet(GRID, (r - distance).astype(np.float32)) for r in (10.0, 13.0))
+    probability = Volume(GRID, (daily.array > 0).astype(np.float32))
+    for found in (daily, probability):
+        field = refine_field(blank, blank, None, SETTINGS, "cpu", {"bladder": planned}, {"bladder": found})
+        warped = np.linalg.norm(GRID.points() + np.moveaxis(field.array, 0, -1) - MIDDLE, axis=-1)
+        on_surface = np.abs(daily.array) < 0.5
+        assert abs(float(warped[on_surface].mean()) - 10.0) < 0.5
+
+
+def test_agreement_is_one_where_scans_agree_and_low_where_they_do_not() -> None:
+    fixed, _ = scans(np.zeros(3))
+    shuffled = fixed.array.copy()
+    shuffled[:, :, 40:] = np.random.default_rng(5).normal(20, 200, shuffled[:, :, 40:].shape)
+    quality = local_correlation(fixed, Volume(GRID, shuffled), SETTINGS)
+    assert quality.shape == GRID.size and quality.dtype == np.float32
+    assert quality[:, :, :26].min() > 0.95
+    assert quality[:, :, 50:].mean() < 0.5
+
+
+def test_the_gradient_of_local_correlation_is_that_of_differences() -> None:
+    """Against central differences of the energy itself, in float64, for one voxel after another."""
+    rng = np.random.default_rng(1)
+    axes = (Axis(0, 1, 9), Axis(0, 1, 8), Axis(0, 1, 7))
+    centres = (Axis(0, 2, 5), Axis(0, 2, 4), Axis(0, 2, 4))
+    fixed, other = (torch.tensor(rng.normal(0, 1, (9, 8, 7))) for _ in range(2))
+    moving = fixed + 0.5 * other
+    around = Windows.between(axes, centres, 1.5, torch.device("cpu"))
+    exact = Windows(
+        tuple(m.double() for m in around.to_centres),  # pyright: ignore[reportArgumentType]
+        tuple(m.double() for m in around.to_voxels),  # pyright: ignore[reportArgumentType]
+        around.share,
+    )
+    term = LocalCorrelation(fixed, exact, 0.1)
+    _, gradient, curvature = term.linearised(moving, torch.ones_like(moving))
+    assert bool((curvature >= 0).all())
+    for voxel in ((0, 0, 0), (4, 3, 2), (8, 5, 6)):
+        step = torch.zeros_like(moving)
+        step[voxel] = 1e-4
+        change = term.linearised(moving + step, moving * 0 + 1)[0] - term.linearised(moving - step, moving * 0 + 1)[0]
+        assert 2 * float(gradient[voxel]) == pytest.approx(change / 2e-4 * moving.numel(), rel=1e-3, abs=1e-6)
+
+
+def test_splines_and_cosines_are_what_they_say() -> None:
+    knots, points = Axis(-4.0, 4.0, 8), Axis(0.0, 1.0, 20)
+    coefficients = 3.0 * knots.positions().float() - 5.0
+    np.testing.assert_allclose(cubic(knots, points) @ coefficients, 3.0 * points.positions() - 5.0, rtol=1e-5)
+    transform, stiffness = cosines(Axis(0.0, 2.0, 6))
+    np.testing.assert_allclose(transform @ transform.T, np.eye(6), atol=1e-6)
+    second = (np.diag([1.0, 2, 2, 2, 2, 1]) - np.diag(np.ones(5), 1) - np.diag(np.ones(5), -1)) / 4.0
+    np.testing.assert_allclose(transform.T @ torch.diag(stiffness) @ transform, second, atol=1e-6)
+
+
+def test_an_adjoint_is_one() -> None:
+    rng = np.random.default_rng(2)
+    maps = tuple(torch.tensor(rng.normal(size=s)) for s in ((3, 5), (4, 6), (9, 7)))
+    a, b = torch.tensor(rng.normal(size=(2, 5, 6, 7))), torch.tensor(rng.normal(size=(2, 3, 4, 9)))
+    there, back = (apply(maps, a) * b).sum(), (a * apply(adjoint(maps), b)).sum()  # pyright: ignore[reportArgumentType]
+    assert float(there) == pytest.approx(float(back))
+
+
+def test_settings_are_checked() -> None:
+    with pytest.raises(SettingsError, match="steps"):
+        RefineSettings(levels_mm=(4.0, 2.0), steps=(5,))
+    with pytest.raises(SettingsError, match="window_hu"):
+        RefineSettings(window_hu=(300.0, -150.0))
