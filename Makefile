@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEBIAN := dicom3tools dcmtk plastimatch libgl1 libglib2.0-0
+DEBIAN := dicom3tools dcmtk plastimatch
 
 .PHONY: demo test environment debian lint types clean
 
@@ -20,7 +20,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-# Judges that the tests call: dciodvfy (dicom3tools), dcmtk, plastimatch; and what OpenCV, which rt-utils loads, needs.
+# Judges that the tests call: dciodvfy (dicom3tools), dcmtk, plastimatch.
 debian:
 	@missing=""; for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

@@ -18,6 +18,8 @@ import typer
 if TYPE_CHECKING:
     from recontour.study import StudyResult
 
+_INTERRUPTED = 130
+
 app = typer.Typer(
     name="recontour",
     help="Contours for the daily scan in adaptive radiotherapy of prostate cancer.",
@@ -169,9 +171,10 @@ def main() -> None:
     except RecontourError as error:
         _show_error(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _stderr("Interrupted. Nothing was written.")
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == _INTERRUPTED:  # typer's answer to Ctrl-C
+            _stderr("Interrupted. Nothing was written.")
+        raise
     except Exception as error:
         _show_unforeseen(error)
         sys.exit(3)

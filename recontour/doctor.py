@@ -70,16 +70,16 @@ def _attempt(name: str, look: Callable[[], str]) -> Finding:
 
 
 def _elastix() -> str:
-    from recontour.align.elastix import warm_up
+    from recontour.align.elastix import load
 
-    warm_up()
+    load()
     return "loads"
 
 
 def _rt_utils() -> str:
-    from recontour.dicom.rtstruct import warm_up
+    from recontour.dicom.rtstruct import rt_utils_helper
 
-    warm_up()
+    rt_utils_helper()
     return "loads"
 
 

@@ -149,9 +149,9 @@ def _check_outputs(request: StudyRequest) -> None:
 
 def _load_libraries(method: str) -> None:
     """torch and elastix take seconds to load: meanwhile the scans are read."""
-    from recontour.align.elastix import warm_up
+    from recontour.align.elastix import load
 
-    warm_up()
+    load()
     if method not in ("affine", "elastix"):
         from recontour.network import refine  # noqa: F401  # pyright: ignore[reportUnusedImport]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,6 +79,20 @@ def test_strict_makes_review_an_exit_code(phantom: Path, tmp_path: Path) -> None
     done = recontour(*arguments, "-o", tmp_path / "b.dcm", "--strict")
     assert (done.returncode, done.stdout, done.stderr) == (4, "", "")
     assert (tmp_path / "b.dcm").exists()
+
+
+def test_ctrl_c_leaves_nothing(phantom: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "recontour", "run", phantom / "planning", phantom / "daily", "-o", tmp_path / "a"]
+    with subprocess.Popen([*map(str, command)], stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if "align" in line:  # done; the refinement begins
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 130
+    assert "Interrupted" in said and "Traceback" not in said
+    assert not list(tmp_path.iterdir())
 
 
 def test_models_and_architectures_are_listed() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -34,9 +35,19 @@ _LEAST_SHARED = 0.05  # of the overlap, before the correlation means anything
 Array = NDArray[np.float32]
 
 
+def load() -> None:
+    """Imports itk now, which takes about a second. Raises ImportError where it cannot be loaded."""
+    _itk()
+
+
 def warm_up() -> threading.Thread:
-    """Starts importing itk, which takes about a second, beside whatever the caller does next. Need not be joined."""
-    thread = threading.Thread(target=_itk, name="import itk", daemon=True)
+    """Starts importing itk beside whatever the caller does next. Need not be joined; what fails fails again in use."""
+
+    def quietly() -> None:
+        with suppress(ImportError):
+            load()
+
+    thread = threading.Thread(target=quietly, name="import itk", daemon=True)
     thread.start()
     return thread
 
@@ -57,9 +68,7 @@ def register_affine(
     return start.after(found)
 
 
-def register_bspline(
-    fixed: Volume, moving: Volume, start: Affine, maps: ElastixMap, threads: int = 0
-) -> Field:
+def register_bspline(fixed: Volume, moving: Volume, start: Affine, maps: ElastixMap, threads: int = 0) -> Field:
     """The field u on the grid of `fixed` with planning point = start(x + u(x)), mm.
 
     fixed: the region of the daily scan to work on, at the resolution to work at, along the LPS axes.

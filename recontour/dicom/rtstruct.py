@@ -8,10 +8,13 @@ from, who made them.
 from __future__ import annotations
 
 import datetime
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -161,10 +164,21 @@ def _refuse_unfit_contours(roi: RoiToWrite, series: CtSeries) -> None:
                 )
 
 
+def rt_utils_helper() -> Any:
+    """The module of rt-utils that builds data sets.
+
+    rt-utils loads OpenCV for masks, which recontour does not use and which a bare server cannot load, since it wants
+    the libraries of a screen: there an empty module stands in for it. Raises ImportError where rt-utils is missing.
+    """
+    try:
+        import_module("cv2")
+    except ImportError:
+        sys.modules["cv2"] = ModuleType("cv2")
+    return import_module("rt_utils.ds_helper")
+
+
 def _skeleton(identity: SeriesIdentity) -> Dataset:
     """What rt-utils makes of the images: patient, study, and the references to all of them."""
-    from importlib import import_module
-
     from pydicom.dataset import Dataset
 
     images: list[Dataset] = []
@@ -178,8 +192,7 @@ def _skeleton(identity: SeriesIdentity) -> Dataset:
         image.PatientName, image.PatientID = identity.patient.name, identity.patient.identifier
         image.PatientBirthDate, image.PatientSex = identity.patient.birth_date, identity.patient.sex
         images.append(image)
-    helper = cast(Any, import_module("rt_utils.ds_helper"))
-    return helper.create_rtstruct_dataset(images)
+    return rt_utils_helper().create_rtstruct_dataset(images)
 
 
 def _describe(dataset: Dataset, identity: SeriesIdentity, about: Provenance) -> None:
