@@ -6,7 +6,7 @@
                              + bending * |laplacian u|^2 + stretching * |grad u|^2
 
 u is a cubic B-spline. Each step solves the Gauss-Newton system: curvature of the data, gathered on the knots, plus
-stiffness, which is diagonal among cosine waves and serves as the preconditioner of conjugate gradients. Some ten
+stiffness, which is diagonal among cosine waves and serves as the preconditioner of conjugate gradients. Some five
 steps a level do what a hundred of a first-order method do. Where the scans show nothing (the inside of an
 organ, gas) the stiffness carries the motion of what surrounds it.
 """
