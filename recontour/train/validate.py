@@ -35,7 +35,7 @@ def label_maps(model: ReleasedModel, pair: ScanPair, precision: Precision) -> di
     """(D, H, W) label maps of the daily scan by path, over the whole pair."""
     grid = Grid.of(pair.fixed_hu.shape, (1, 1, 1), (0, 0, 0))
     fixed, moving = (Volume(grid, np.asarray(hu, np.float32)) for hu in (pair.fixed_hu, pair.moving_hu))
-    labels = np.asarray(pair.moving_labels)
+    labels = np.array(pair.moving_labels)  # a copy: the pair may be a read-only memory map
     found = predict(model, fixed, moving, labels, grid, "auto", precision)
     out = {"affine": labels}
     if found.field is not None:
