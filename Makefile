@@ -9,6 +9,10 @@ DEBIAN := dicom3tools dcmtk plastimatch
 demo: environment
 	@bash examples/demo.sh $(BIN)/recontour
 
+# One thread for each of the two test processes: threads that wait for a core cost more than they bring.
+test: export OMP_NUM_THREADS = 1
+test: export OMP_WAIT_POLICY = PASSIVE
+test: export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
 test: environment debian lint types
 	$(BIN)/pytest -n 2 --dist loadfile
 

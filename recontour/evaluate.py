@@ -19,6 +19,7 @@ import numpy as np
 
 from recontour.errors import RecontourError, UsageError
 from recontour.geometry.affine import Affine
+from recontour.geometry.boxes import bounding_box
 from recontour.geometry.grid import Grid, Index
 from recontour.geometry.resample import resample_level_set, resample_volume
 from recontour.geometry.volume import LevelSet, Volume
@@ -27,7 +28,6 @@ from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate_from
 from recontour.qa.manifest import write_text
 from recontour.qa.metrics import common_ml, surface_distances
 from recontour.qa.shape import volume_ml
-from recontour.qa.surface import bounding_box
 from recontour.settings import Settings
 
 

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from recontour.errors import AlignmentFailed, MemoryShort
 from recontour.geometry.affine import Affine
+from recontour.geometry.boxes import bounding_box
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid, Index
 from recontour.geometry.resample import resample_level_set, resample_volume
@@ -261,7 +262,7 @@ def _predict(
     settings: Settings,
     model: ReleasedModel | None,
 ) -> _Deformation:
-    """The network's field and its segmentation of the organs that the plan has."""
+    """The network's field, and its segmentation of the planned organs for which its card trusts it."""
     from recontour.fuse.combine import level_set_from_probability
     from recontour.network.predict import predict
     from recontour.network.released import open_model
@@ -270,14 +271,15 @@ def _predict(
     by_organ = {roi.organ: roi for roi in rois if roi.organ}
     labels = _label_map(by_organ, opened.card.labels, fixed.grid, affine)
     found = predict(opened, fixed, moving, labels, fixed.grid, settings.device, settings.precision)
-    segmented: dict[str, LevelSet] = {}
-    if found.probabilities is not None:
-        for number, organ in enumerate(opened.card.labels):
-            if organ in by_organ:
-                segmented[by_organ[organ].name] = level_set_from_probability(found.probabilities[number], fixed.grid)
     rules: dict[str, Rule] = {
         organ: 0.5 if path == "blend" else path for organ, path in opened.card.path_per_organ.items()
     }
+    trusted = [organ for organ in by_organ if rules.get(organ, "registration") != "registration"]
+    segmented: dict[str, LevelSet] = {}
+    if found.probabilities is not None:
+        for organ in trusted:
+            probability = found.probabilities[opened.card.labels.index(organ)]
+            segmented[by_organ[organ].name] = level_set_from_probability(probability, fixed.grid)
     used = (opened.card.name, opened.card.weights_sha256)
     return _Deformation(found.field or Field.zero(fixed.grid), segmented, rules, used)
 
@@ -341,11 +343,8 @@ def _index(values: NDArray[np.intp]) -> Index:
 
 def _inside_corners(shape: LevelSet) -> NDArray[np.float64]:
     """(8, 3) corners, mm, of the box of voxels inside the shape."""
-    low, high = np.zeros(3), np.zeros(3)
-    inside = shape.array > 0
-    for axis in range(3):
-        hits = np.flatnonzero(inside.any(axis=tuple(k for k in range(3) if k != axis)))
-        low[axis], high[axis] = (hits[0], hits[-1]) if len(hits) else (0, 0)
+    box = bounding_box(shape.array, 0) or (slice(0, 1),) * 3
+    low, high = np.array([part.start for part in box]), np.array([part.stop - 1 for part in box])
     choice = np.array([[i >> 2 & 1, i >> 1 & 1, i & 1] for i in range(8)])
     return shape.grid.points_at(np.where(choice, high, low))
 

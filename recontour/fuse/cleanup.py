@@ -13,7 +13,8 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from recontour.fuse.distance import Array, box_of
+from recontour.fuse.distance import Array
+from recontour.geometry.boxes import bounding_box
 from recontour.geometry.grid import Box, Grid, Index
 from recontour.geometry.resample import resample_level_set
 from recontour.geometry.volume import LevelSet
@@ -58,7 +59,7 @@ def overlapping_pairs(planned: Mapping[str, LevelSet], share: float = OVERLAP_SH
 
 def count_parts(shape: LevelSet) -> int:
     """The connected parts of a shape (26 neighbours) that are more than specks."""
-    box = box_of(shape.array, [0, 0, 0])
+    box = bounding_box(shape.array, 0)
     if box is None:
         return 0
     sizes = np.bincount(_labelled(shape.array[box] > 0, _TOUCHING).ravel())[1:]
@@ -67,7 +68,7 @@ def count_parts(shape: LevelSet) -> int:
 
 def keep_largest_parts(shape: LevelSet, count: int) -> LevelSet:
     """The `count` largest connected parts; the surface of what stays is not touched."""
-    box = box_of(shape.array, [2, 2, 2])
+    box = bounding_box(shape.array, 2)
     if box is None:
         return shape
     labels = _labelled(shape.array[box] > 0, _TOUCHING)
@@ -81,7 +82,7 @@ def keep_largest_parts(shape: LevelSet, count: int) -> LevelSet:
 
 def fill_cavities(shape: LevelSet, count: int = 0) -> LevelSet:
     """Closes the enclosed hollows of a shape but for the `count` largest."""
-    box = box_of(shape.array, [2, 2, 2])
+    box = bounding_box(shape.array, 2)
     if box is None:
         return shape
     outer, hollow = _hollows(shape.array[box] > 0, count)
@@ -92,7 +93,7 @@ def fill_cavities(shape: LevelSet, count: int = 0) -> LevelSet:
 
 def fill_slice_holes(shape: LevelSet, largest_mm2: float = LARGEST_SLICE_HOLE_MM2) -> LevelSet:
     """Closes, slice by slice across the first axis, the holes of at most `largest_mm2`."""
-    box = box_of(shape.array, [0, 2, 2])
+    box = bounding_box(shape.array, [0, 2, 2])
     if box is None:
         return shape
     pixels = largest_mm2 / (shape.grid.spacing_mm[1] * shape.grid.spacing_mm[2])
@@ -117,7 +118,7 @@ def separate(level_sets: Mapping[str, LevelSet], may_overlap: set[frozenset[str]
         return {}
     lattice = next(iter(level_sets.values())).grid
     starts = {name: _start(lattice.box_of(shape.grid)) for name, shape in level_sets.items()}
-    boxes = {name: _moved(box_of(shape.array, [1, 1, 1]), starts[name]) for name, shape in level_sets.items()}
+    boxes = {name: _moved(bounding_box(shape.array, 1), starts[name]) for name, shape in level_sets.items()}
     out = {name: shape.array for name, shape in level_sets.items()}
     for first, second in combinations(level_sets, 2):
         common = _common_box(boxes[first], boxes[second])
@@ -156,7 +157,7 @@ def _here(box: Box, start: Index) -> Box:
 
 def _tidied(shape: LevelSet, plan: LevelSet | None, parts: int) -> LevelSet:
     """No more parts than asked for, no holes that the plan has not."""
-    box = box_of(shape.array, [3, 3, 3])
+    box = bounding_box(shape.array, 3)
     if box is None:
         return shape
     small = _part_of(shape, box)
@@ -167,7 +168,7 @@ def _tidied(shape: LevelSet, plan: LevelSet | None, parts: int) -> LevelSet:
 
 
 def _cavity_count(shape: LevelSet) -> int:
-    box = box_of(shape.array, [1, 1, 1])
+    box = bounding_box(shape.array, 1)
     if box is None:
         return 0
     labels = _labelled(np.pad(shape.array[box] <= 0, 1, constant_values=True))
@@ -175,7 +176,7 @@ def _cavity_count(shape: LevelSet) -> int:
 
 
 def _has_slice_holes(shape: LevelSet) -> bool:
-    box = box_of(shape.array, [0, 1, 1])
+    box = bounding_box(shape.array, [0, 1, 1])
     return box is not None and any(_slice_holes(plane > 0, np.inf)[1].any() for plane in shape.array[box])
 
 
@@ -215,7 +216,7 @@ def _sunk(array: Array, doomed: Inside, kept: Inside, depth_mm: np.float32) -> A
 
 
 def _cropped(shape: LevelSet) -> LevelSet | None:
-    box = box_of(shape.array, [1, 1, 1])
+    box = bounding_box(shape.array, 1)
     return None if box is None else _part_of(shape, box)
 
 

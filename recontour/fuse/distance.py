@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recontour.geometry.boxes import bounding_box
+
 Array = NDArray[np.float32]
 Spacing = tuple[float, float, float]  # along (z, y, x)
-Box = tuple[slice, slice, slice]
 
 BAND_MM = 12.0  # beyond this distance a level set is flat: farther than any blend or margin reaches
 
@@ -24,27 +24,13 @@ def signed_distance(array: Array, spacing_mm: Spacing, band_mm: float = BAND_MM)
     """
     out = np.where(array > 0, np.float32(band_mm), np.float32(-band_mm))
     reach = [int(np.ceil(band_mm / spacing)) + 1 for spacing in spacing_mm]
-    box = box_of(array, reach)
+    box = bounding_box(array, reach)
     if box is not None:
         part = array[box]
         near = _near_surface(part > 0)
         if near.any():
             out[box] = np.clip(_from_feet(part, near, spacing_mm), -band_mm, band_mm)
     return out
-
-
-def box_of(array: Array, margin: Sequence[int]) -> Box | None:
-    """The slices along (z, y, x) that hold all positive voxels and `margin` voxels more; None where there are none."""
-    parts: list[slice] = []
-    view = array
-    for axis in range(3):
-        filled = np.flatnonzero(view.max(axis=tuple(k for k in range(3) if k != axis)) > 0)
-        if not len(filled):
-            return None
-        first, last = int(filled[0]), int(filled[-1])
-        parts.append(slice(max(0, first - margin[axis]), min(array.shape[axis], last + margin[axis] + 1)))
-        view = view[tuple(slice(first, last + 1) if k == axis else slice(None) for k in range(3))]
-    return parts[0], parts[1], parts[2]
 
 
 def _near_surface(inside: NDArray[np.bool_]) -> NDArray[np.bool_]:

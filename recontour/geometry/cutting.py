@@ -8,6 +8,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from recontour.geometry.boxes import bounding_box
 from recontour.geometry.grid import Grid, Triple
 from recontour.geometry.planes import Contour, SlicePlane
 from recontour.geometry.simplify import neighbours, simplify_closed
@@ -49,15 +50,12 @@ def contours_from_level_set(level_set: LevelSet, planes: Sequence[SlicePlane]) -
 def _tight(level_set: LevelSet) -> LevelSet | None:
     """The part of it that holds all voxels inside, with a rim; None where there are none. Regions are large, organs
     are not."""
-    inside = level_set.array > 0
-    low, high = [0, 0, 0], list(level_set.grid.size)
-    for axis in range(3):
-        hits = np.flatnonzero(inside.any(axis=tuple(k for k in range(3) if k != axis)))
-        if not len(hits):
-            return None
-        low[axis], high[axis] = max(int(hits[0]) - _RIM, 0), min(int(hits[-1]) + 1 + _RIM, high[axis])
-    grid = level_set.grid.crop((low[0], low[1], low[2]), (high[0], high[1], high[2]))
-    return LevelSet(grid, level_set.array[low[0] : high[0], low[1] : high[1], low[2] : high[2]])
+    box = bounding_box(level_set.array, _RIM)
+    if box is None:
+        return None
+    z, y, x = box
+    grid = level_set.grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+    return LevelSet(grid, level_set.array[box])
 
 
 def _cut(level_set: LevelSet, plane: SlicePlane) -> list[Points]:

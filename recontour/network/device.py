@@ -8,7 +8,7 @@ from recontour.errors import UsageError
 
 
 def choose_device(name: str) -> str:
-    """"cpu", "cuda" or "cuda:N" for what was asked; "auto" takes a GPU where there is one.
+    """ "cpu", "cuda" or "cuda:N" for what was asked; "auto" takes a GPU where there is one.
 
     Raises UsageError for a device that this machine does not have.
     """

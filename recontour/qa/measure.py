@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from recontour.errors import UsageError
 from recontour.geometry.affine import Affine
+from recontour.geometry.boxes import bounding_box
 from recontour.geometry.field import Field, jacobian_determinant
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.qa.checks import RoiFacts
 from recontour.qa.metrics import surface_distances
 from recontour.qa.shape import part_volumes_ml, volume_and_centre
-from recontour.qa.surface import bounding_box
 
 WINDOW_HU = (-150.0, 300.0)  # soft tissue: gas that comes and goes counts no more than fat
 SHELL_MM = 5.0  # on both sides of the organ's surface, where a contour is right or wrong

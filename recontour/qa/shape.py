@@ -7,8 +7,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from recontour.geometry.boxes import bounding_box
 from recontour.geometry.volume import LevelSet
-from recontour.qa.surface import Shape, bounding_box
+from recontour.qa.surface import Shape
 
 Box = tuple[slice, slice, slice]
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recontour.errors import UsageError
+from recontour.geometry.boxes import bounding_box
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Mask
 
@@ -87,20 +88,6 @@ def surface_of(shape: Shape) -> Surface:
         return nothing
     corners, triangles = _marching_cubes(inside)
     return Surface(_to_mm(shape.grid, corners + [part.start for part in box]), triangles)
-
-
-def bounding_box(array: NDArray[np.float32] | NDArray[np.bool_], margin: int) -> tuple[slice, slice, slice] | None:
-    """The slices along (z, y, x) that hold all positive voxels of (D, H, W) and `margin` more; None where empty."""
-    parts: list[slice] = []
-    view = array
-    for axis in range(3):
-        filled = np.flatnonzero(view.max(axis=tuple(k for k in range(3) if k != axis)) > 0)
-        if not len(filled):
-            return None
-        first, last = int(filled[0]), int(filled[-1])
-        parts.append(slice(max(0, first - margin), min(array.shape[axis], last + margin + 1)))
-        view = view[tuple(slice(first, last + 1) if k == axis else slice(None) for k in range(3))]
-    return parts[0], parts[1], parts[2]
 
 
 def squared_distances(points: Points, corners: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -125,7 +125,9 @@ def test_rois_keep_number_name_colour_and_type(written):
     read = written[3]
     listed = [(r.ROINumber, r.ROIName, r.ROIGenerationAlgorithm) for r in read.StructureSetROISequence]
     assert listed == [
-        (4, "Rektum (große)", "AUTOMATIC"), (9, "FemoralHead (Left)_MBS", "AUTOMATIC"), (2, "SV", "AUTOMATIC"),
+        (4, "Rektum (große)", "AUTOMATIC"),
+        (9, "FemoralHead (Left)_MBS", "AUTOMATIC"),
+        (2, "SV", "AUTOMATIC"),
     ]
     assert {r.ReferencedFrameOfReferenceUID for r in read.StructureSetROISequence} == {"2.25.3"}
     observed = [(o.ReferencedROINumber, o.RTROIInterpretedType or "") for o in read.RTROIObservationsSequence]

@@ -78,9 +78,7 @@ SPHERE = np.array([0.3, -0.2, 0.1])
 
 @pytest.mark.parametrize("radius", [8.0, 15.0, 30.0])
 def test_exported_spheres_keep_their_volume(radius):
-    level_set = shape(
-        lambda p: radius - np.linalg.norm(p - SPHERE, axis=-1), [-radius - 4.3] * 3, [radius + 4] * 3
-    )
+    level_set = shape(lambda p: radius - np.linalg.norm(p - SPHERE, axis=-1), [-radius - 4.3] * 3, [radius + 4] * 3)
     planes = axial(np.arange(-radius - 2, radius + 2.5, 1.0) + 0.37, pixel_mm=(0.5, 0.4), size=(150, 200))
     contours = contours_from_level_set(level_set, planes)
     assert read_mm3(contours, planes, 1.0) == pytest.approx(4 / 3 * np.pi * radius**3, rel=0.01)
@@ -186,9 +184,7 @@ def test_level_set_is_the_exact_distance_in_the_plane():
     grid = Grid.of((3, 50, 40), (1, 1, 1.2), (-24, -20, 0))
     x, y = (np.moveaxis(grid.points(), -1, 0)[k][1] for k in (0, 1))
     dx, dy = np.maximum(-10.3 - x, x - 7.2), np.maximum(-4.1 - y, y - 12.9)
-    expected = np.where(
-        np.maximum(dx, dy) < 0, -np.maximum(dx, dy), -np.hypot(np.maximum(dx, 0), np.maximum(dy, 0))
-    )
+    expected = np.where(np.maximum(dx, dy) < 0, -np.maximum(dx, dy), -np.hypot(np.maximum(dx, 0), np.maximum(dy, 0)))
     got = level_set_from_contours(drawn, grid, 2.0).array[1]
     assert got == pytest.approx(np.clip(expected, -10, 10), abs=1e-4)
 

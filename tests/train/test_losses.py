@@ -86,9 +86,7 @@ def shifted_pair(n: int = 64) -> tuple[Batch, tuple[torch.Tensor, ...], tuple[to
     fixed, fixed_labels = (t.roll((1, -2), (2, 4)) for t in (moving, labels))
     shift = torch.tensor([2.0, 0.0, -1.0]).reshape(1, 3, 1, 1, 1)
     fields = tuple(shift.expand(1, 3, s, s, s).contiguous() for s in output_sizes(n))
-    logits = tuple(
-        40.0 * one_hot(at_resolution(fixed_labels, k, (s,) * 3), 2) for k, s in enumerate(output_sizes(n))
-    )
+    logits = tuple(40.0 * one_hot(at_resolution(fixed_labels, k, (s,) * 3), 2) for k, s in enumerate(output_sizes(n)))
     return Batch(fixed, moving, fixed_labels, labels), fields, logits
 
 
