@@ -86,8 +86,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--reference", help="a command to compare with; {planning}, {daily} and {out} are filled in")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--imports", action="store_true", help="also list what importing costs, by package")
-    parser.add_argument("options", nargs="*", help="options of `recontour run`, after --")
-    return parser.parse_args()
+    parser.epilog = "Options of `recontour run` go after --."
+    own, separator, options = sys.argv[1:], "--", []
+    if separator in own:  # argparse takes nothing after -- once options have come between
+        place = own.index(separator)
+        own, options = own[:place], own[place + 1 :]
+    return parser.parse_args(own, argparse.Namespace(options=options))
 
 
 def main() -> int:

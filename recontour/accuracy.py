@@ -117,6 +117,9 @@ that comes and goes: recontour/phantom/motion.py), so that the true contour of e
 hundredths of a millimetre. Real days are worse: tissue slides, contrast and image quality change. No public
 repeat CT of the male pelvis with contours was at hand.
 
+Contours are taken as they were drawn: what counts is whether they are carried over. An organ that the real plan
+does not have, as the seminal vesicles often, is not in its table.
+
 How: all methods start from the same affine (translation search and elastix) on the same region around the
 organs at 1 mm, and the planning contours are carried over in the same way, as level sets. Seconds are wall time
 after that affine, without imports, until the daily shapes are there. Seeds begin at {first}; no released model
