@@ -120,8 +120,10 @@ def propagate_from(
     watch = watch or Stopwatch()
     with watch.stage("region"):
         region = region_of(rois, affine, daily.grid, settings)
-        fixed = _clipped(resample_volume(daily, region))
-        moving = _clipped(resample_volume(planning, region, affine))
+        with ThreadPoolExecutor(2) as pool:
+            daily_part = pool.submit(resample_volume, daily, region)
+            planning_part = pool.submit(resample_volume, planning, region, affine)
+        fixed, moving = _clipped(daily_part.result()), _clipped(planning_part.result())
     if settings.method == "elastix":
         deformation = _Deformation(_elastix(fixed, planning, affine, watch), {}, {})
     else:

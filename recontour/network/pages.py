@@ -7,7 +7,7 @@ use it: a quarter to a third of the time of a network on a CPU (measured).
 from __future__ import annotations
 
 import ctypes
-import ctypes.util
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -34,9 +34,7 @@ def pages_kept() -> Generator[None, None, None]:
 
 
 def _glibc() -> Any:
-    name = ctypes.util.find_library("c")
-    try:
-        library = ctypes.CDLL(name) if name else None
-    except OSError:
+    if not sys.platform.startswith("linux"):
         return None
-    return library if library is not None and hasattr(library, "malloc_trim") else None
+    library = ctypes.CDLL(None)  # the process's own symbols
+    return library if hasattr(library, "malloc_trim") else None

@@ -39,6 +39,7 @@ from recontour.network.lattice import (
     linear,
     windows,
 )
+from recontour.network.pages import pages_kept
 from recontour.network.similarity import Intensities, LocalCorrelation, Windows, intensity_offset
 from recontour.settings import RefineSettings
 
@@ -72,10 +73,11 @@ def refine_field(
     """
     _must_share(fixed.grid, moving.grid, start, moving_level_sets, fixed_probabilities)
     labels = _label_pairs(moving_level_sets or {}, fixed_probabilities or {})
-    pair = _Pair.of(fixed, moving, labels, settings, device)
-    with torch.no_grad():
+    with torch.no_grad(), pages_kept():
+        pair = _Pair.of(fixed, moving, labels, settings, device)
         dense = _unfolded(pair, _start(pair, start), settings).on(pair.voxels)
-    return Field(fixed.grid, np.ascontiguousarray(dense.cpu().numpy()[::-1]))
+        array = np.ascontiguousarray(dense.cpu().numpy()[::-1])
+    return Field(fixed.grid, array)
 
 
 def local_correlation(
