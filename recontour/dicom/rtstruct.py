@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from recontour import __version__
+from recontour.dicom.drawn import RoiToWrite
 from recontour.dicom.references import SeriesIdentity
 from recontour.dicom.rtstruct_check import compare
 from recontour.dicom.whole_file import refuse_existing, save_whole
@@ -38,29 +39,6 @@ _FAMILIES = {
     "deformable models": ("123111", "Deformable Models"),
     "artificial intelligence": ("123110", "Artificial Intelligence"),
 }
-
-
-@dataclass(frozen=True, eq=False)
-class RoiToWrite:
-    """One ROI of the structure set.
-
-    number: its number, unique in the set. name: 1 to 64 characters, unique. colour: red, green, blue, 0 to 255.
-    interpreted_type: as in the plan, "ORGAN", "CTV" and so on, or "".
-    contours: one list of closed polygons (N, 3) LPS mm per plane of the series, holes as polygons of their own. All
-    lists empty: the ROI is named, but not drawn.
-    """
-
-    number: int
-    name: str
-    contours: Sequence[Sequence[Contour]] = field(repr=False)
-    colour: tuple[int, int, int] | None = None
-    interpreted_type: str = ""
-    description: str = ""
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether no contour is drawn."""
-        return not any(self.contours)
 
 
 @dataclass(frozen=True)

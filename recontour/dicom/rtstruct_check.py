@@ -15,7 +15,7 @@ from recontour.errors import OutputRefused
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-    from recontour.dicom.rtstruct import RoiToWrite
+    from recontour.dicom.drawn import RoiToWrite
     from recontour.dicom.series import CtSeries
 
 _ROUNDING_MM = 1e-4  # what the decimals of a coordinate may lose
