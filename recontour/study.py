@@ -120,7 +120,7 @@ def run_study(request: StudyRequest, on_stage: Callable[[str], None] | None = No
     watch = Stopwatch(on_stage)
     _check_outputs(request)
     with ThreadPoolExecutor(1) as background:
-        libraries = background.submit(_load_libraries, request.settings.method)
+        libraries = background.submit(_load_libraries, request.settings)
         with watch.stage("read"):
             inputs = _read(request)
         with watch.stage("shapes"):
@@ -143,17 +143,23 @@ def _check_outputs(request: StudyRequest) -> None:
             raise OutputRefused("this is a folder", where=path.name, allowed="a file to write")
         if path.exists() and not request.overwrite:
             raise OutputRefused("this file exists already", where=path.name, allowed="another name, or --overwrite")
+        there = next(folder for folder in path.absolute().parents if folder.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK):
+            raise OutputRefused("its folder cannot be written to", where=path.name, allowed="a folder of your own")
     if len(set(request.outputs)) < len(request.outputs):
         raise OutputRefused("two outputs have one name", where=request.out.name, allowed="different names")
 
 
-def _load_libraries(method: str) -> None:
-    """torch and elastix take seconds to load: meanwhile the scans are read."""
+def _load_libraries(settings: Settings) -> None:
+    """torch and elastix take seconds to load: meanwhile the scans are read. Raises UsageError for a missing device."""
     from recontour.align.elastix import load
 
     load()
-    if method not in ("affine", "elastix"):
+    if settings.method not in ("affine", "elastix"):
         from recontour.network import refine  # noqa: F401  # pyright: ignore[reportUnusedImport]
+        from recontour.network.device import choose_device
+
+        choose_device(settings.device)
 
 
 def _read(request: StudyRequest) -> _Inputs:

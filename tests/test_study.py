@@ -11,7 +11,7 @@ import numpy as np
 import pydicom
 import pytest
 
-from recontour.errors import OutputRefused, PatientMismatch, RecontourError, RoiAmbiguous, ScanRefused
+from recontour.errors import OutputRefused, PatientMismatch, RecontourError, RoiAmbiguous, ScanRefused, UsageError
 from recontour.settings import Settings
 from recontour.study import StudyRequest, run_study
 
@@ -103,12 +103,15 @@ def refusals(phantom: Path, tmp_path: Path) -> dict[str, tuple[StudyRequest, typ
         "another patient": (replace(base, daily=other), PatientMismatch),
         "no such ROI": (replace(base, only=("Kidney",)), RecontourError),
         "no such organ's ROI": (replace(base, chosen_rois={"bladder": "Kidney"}), RecontourError),
+        "a folder that is a file": (replace(base, out=phantom / "planning" / "rtstruct.dcm" / "rt.dcm"), OutputRefused),
+        "no such device": (replace(base, settings=Settings(device="cuda:99")), UsageError),
         "two outputs, one name": (replace(base, registration=base.out), OutputRefused),
     }
 
 
 @pytest.mark.parametrize("case", ["no daily scan", "the planning scan twice", "another patient", "no such ROI",
-                                  "no such organ's ROI", "two outputs, one name"])  # fmt: skip
+                                  "no such organ's ROI", "two outputs, one name",
+                                  "a folder that is a file", "no such device"])  # fmt: skip
 def test_bad_input_is_refused_and_nothing_is_written(case: str, phantom: Path, tmp_path: Path) -> None:
     request, kind = refusals(phantom, tmp_path)[case]
     with pytest.raises(kind) as caught:
