@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from recontour.errors import AlignmentFailed, MemoryShort
 from recontour.geometry.affine import Affine
 from recontour.geometry.boxes import bounding_box
+from recontour.geometry.crop import crop_field, crop_level_set
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid, Index
 from recontour.geometry.resample import resample_level_set, resample_volume
@@ -217,9 +218,9 @@ def _deform(
     watch: Stopwatch,
 ) -> _Deformation:
     """The field by the method that the settings ask for, and the network's segmentation where there is one."""
-    if settings.method == "affine":
-        return _Deformation(Field.zero(fixed.grid), {}, {})
     predicted = _Deformation(Field.zero(fixed.grid), {}, {})
+    if settings.method == "affine":
+        return predicted
     if settings.method != "refine":
         with watch.stage("network"):
             predicted = _predict(fixed, moving, rois, affine, settings, model)
@@ -309,21 +310,6 @@ def _fuse(rois: list[PlannedRoi], registered: dict[str, LevelSet], deformation: 
         found = crop_level_set(segmented, registered[roi.name].grid) if segmented else None
         fused[roi.name] = combine(registered[roi.name], found, rule)
     return clean_up(fused, {roi.name: roi.level_set for roi in rois})
-
-
-def crop_level_set(whole: LevelSet, part: Grid) -> LevelSet:
-    """The part of a level set on a part of its grid."""
-    return LevelSet(part, whole.array[whole.grid.box_of(part)])
-
-
-def crop_volume(whole: Volume, part: Grid) -> Volume:
-    """The part of a scan on a part of its grid."""
-    return Volume(part, whole.array[whole.grid.box_of(part)])
-
-
-def crop_field(whole: Field, part: Grid) -> Field:
-    """The part of a field on a part of its grid."""
-    return Field(part, whole.array[(slice(None), *whole.grid.box_of(part))])
 
 
 def _reach(placed_mm: NDArray[np.float64], region: Grid, farthest_mm: float, found: LevelSet | None) -> Grid:

@@ -17,15 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recontour.errors import OutputRefused, PatientMismatch
-from recontour.pipeline import (
-    PlannedRoi,
-    Propagation,
-    Stopwatch,
-    crop_field,
-    crop_level_set,
-    crop_volume,
-    propagate,
-)
+from recontour.geometry.crop import crop_field, crop_level_set, crop_volume
+from recontour.pipeline import PlannedRoi, Propagation, Stopwatch, propagate
 from recontour.settings import Settings
 
 if TYPE_CHECKING:
@@ -275,12 +268,13 @@ def _write(
     watch: Stopwatch,
 ) -> StudyResult:
     """Everything into a hidden folder beside the output, verified there, then renamed into place, manifest last."""
+    from recontour.qa.manifest import write_manifest
+
     with _staging(request) as staged:
         with watch.stage("write and verify"):
             _write_dicom(request, inputs, result, to_write, staged)
         manifest = _manifest(request, inputs, result, judged, staged, watch.seconds)
-        text = manifest.as_json()
-        staged[request.manifest].write_text(text, encoding="utf-8")
+        write_manifest(manifest, staged[request.manifest])
         _into_place(staged)
     rows = [
         ResultRow(r.name, r.light, r.before_ml, r.after_ml, float(np.linalg.norm(r.shift_mm)), list(r.reasons))
@@ -293,7 +287,7 @@ def _write(
         rows=rows,
         left_out=inputs.left_out,
         seconds=sum(watch.seconds.values()),
-        manifest_json=text,
+        manifest_json=manifest.as_json(),
     )
 
 

@@ -51,30 +51,9 @@ def level_set_from_probability(probability: NDArray[np.floating], grid: Grid) ->
     return LevelSet(grid, signed_distance(odds, grid.spacing_mm))
 
 
-def disagreement_mm(registered: LevelSet, segmented: LevelSet) -> float:
-    """How far the two paths' surfaces are apart, mean over both, mm; infinite where one of them is empty.
-
-    Each surface's area is weighed by the voxels it passes through; the other's distance is read there. The mean
-    saturates at the level sets' band (12 mm).
-    """
-    _same_grid(registered, segmented)
-    a, b = (signed_distance(shape.array, shape.grid.spacing_mm) for shape in (registered, segmented))
-    if not (a > 0).any() or not (b > 0).any():
-        return 0.0 if not (a > 0).any() and not (b > 0).any() else float("inf")
-    width = float(max(registered.grid.spacing_mm))
-    return (_mean_near(np.abs(b), a, width) + _mean_near(np.abs(a), b, width)) / 2.0
-
-
 def _blend(registered: LevelSet, segmented: LevelSet, weight: np.float32) -> LevelSet:
     first, second = (signed_distance(shape.array, shape.grid.spacing_mm) for shape in (registered, segmented))
     return LevelSet(registered.grid, (first + weight * (second - first)).astype(np.float32))
-
-
-def _mean_near(values: NDArray[np.float32], distance: NDArray[np.float32], width_mm: float) -> float:
-    """The mean of `values` over the surface where `distance` is zero, with a hat of `width_mm` as its weight."""
-    near = np.abs(distance) < width_mm
-    weight = width_mm - np.abs(distance[near])
-    return float(np.average(values[near], weights=weight))
 
 
 def _same_grid(a: LevelSet, b: LevelSet) -> None:

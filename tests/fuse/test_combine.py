@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from recontour.errors import UsageError
-from recontour.fuse.combine import combine, disagreement_mm, level_set_from_probability
+from recontour.fuse.combine import combine, level_set_from_probability
 from recontour.fuse.distance import signed_distance
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet
@@ -86,12 +86,3 @@ def test_grids_must_be_one() -> None:
     other = GRID.crop((1, 0, 0), GRID.size)
     with pytest.raises(UsageError, match="grids"):
         combine(ball(10), LevelSet(other, ball(10).array[1:]), 0.5)
-
-
-def test_disagreement_is_the_mean_distance() -> None:
-    a, b = ball(12), ball(12, (2.3, -0.4, 4.1))
-    assert disagreement_mm(a, b) == pytest.approx(surface_distances(a, b).msd_mm, abs=0.1)
-    assert disagreement_mm(ball(10), ball(13)) == pytest.approx(3.0, abs=0.05)
-    nothing = LevelSet(GRID, np.full(GRID.size, -9, np.float32))
-    assert disagreement_mm(a, nothing) == float("inf")
-    assert disagreement_mm(nothing, nothing) == 0.0
