@@ -1,0 +1,84 @@
+"""recontour phantom, accuracy, models, doctor: what the tool is worth, and what is installed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from recontour.cli.app import app
+from recontour.cli.screen import organ_pairs, table
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Argument(help="Folder to make: planning/, daily/ and truth/.")],
+    seed: Annotated[int, typer.Option(help="The same seed gives the same patient and the same day.")] = 1,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Move this planning CT + RTSTRUCT instead of making a patient.")
+    ] = None,
+    roi: Annotated[list[str] | None, typer.Option(help="With --from, ORGAN=ROI: which ROIs move as organs.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Make a patient who never lived, or move a real scan: planning and daily scans with known truth."""
+    from recontour.phantom.scans import write_moved, write_phantom
+
+    if source is None:
+        write_phantom(out, seed)
+    else:
+        write_moved(out, source, seed, organ_pairs(roi or []) or None)
+    if not quiet:
+        print(f"{out}: planning/, daily/ and truth/ written (seed {seed})")
+
+
+@app.command()
+def accuracy(
+    out: Annotated[Path, typer.Argument(help="The markdown file to write; a CSV and a journal lie beside it.")],
+    planning: Annotated[Path | None, typer.Option(help="A real planning CT + RTSTRUCT, to be moved.")] = None,
+    roi: Annotated[list[str] | None, typer.Option(help="ORGAN=ROI in that plan, as for run.")] = None,
+    days: Annotated[int, typer.Option(help="How many days of the real scan.")] = 10,
+    phantoms: Annotated[int, typer.Option(help="How many made patients.")] = 10,
+    method: Annotated[list[str] | None, typer.Option(help="recontour's own methods. Default: refine.")] = None,
+    rival: Annotated[
+        list[str] | None, typer.Option(help="Only these rivals, by name. Default: all that run here.")
+    ] = None,
+) -> None:
+    """Measure recontour beside its rivals on known motions: the tables of docs/accuracy.md."""
+    from recontour.accuracy import AccuracyRequest, measure
+    from recontour.settings import settings_from
+
+    chosen = tuple(settings_from({"method": name}) for name in method or ["refine"])
+    request = AccuracyRequest(out, planning, organ_pairs(roi or []), days, phantoms, chosen, tuple(rival or ()))
+
+    def show(outcome: Any) -> None:
+        scores = "  ".join(f"{s.organ} {s.msd_mm:.2f}" for s in outcome.scores)
+        print(f"{outcome.pair:<16}{outcome.method:<34}{outcome.seconds:6.1f} s  {outcome.error or scores}", flush=True)
+
+    measure(request, show)
+
+
+@app.command()
+def models(
+    architectures: Annotated[
+        bool, typer.Option("--architectures", help="The paper's six networks and their trainable parameters.")
+    ] = False,
+) -> None:
+    """List the released models, each verified against its checksum."""
+    from recontour.doctor import architecture_rows, model_rows
+
+    if architectures:
+        table(["network", "what it is", "outputs", "trainable parameters"], architecture_rows())
+    else:
+        table(["model", "network", "released", "state"], model_rows())
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this installation has, and what is wrong with it."""
+    from recontour.doctor import examine
+
+    findings = examine()
+    table(["", "found", "remark"], [[f.name, f.found, f.remark] for f in findings])
+    if any(f.broken for f in findings):
+        raise typer.Exit(3)
