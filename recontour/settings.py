@@ -173,19 +173,27 @@ class Settings:
 
 def read_settings(path: Path) -> Settings:
     """Settings from a TOML file; what it does not name keeps its default. Raises SettingsError."""
+    return settings_from(read_toml(path))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """The nested plain values of a TOML file. Raises SettingsError where it cannot be read."""
     try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(str(error), where=path.name, allowed="a TOML file, as in docs/settings.md") from error
-    return settings_from(raw)
 
 
 def settings_from(raw: dict[str, Any]) -> Settings:
     """Settings from nested plain values. Raises SettingsError on an unknown name or a value out of range."""
-    return _filled(Settings(), raw, "")
+    return filled(Settings(), raw)
 
 
-def _filled(default: Any, raw: dict[str, Any], prefix: str) -> Any:
+def filled(default: Any, raw: dict[str, Any], prefix: str = "") -> Any:
+    """A copy of the dataclass `default` with the values of `raw`, nested alike; `prefix`: where it stands, for errors.
+
+    Raises SettingsError on an unknown name or a value of another kind.
+    """
     known = {f.name for f in fields(default)}
     changes: dict[str, Any] = {}
     for name, value in raw.items():
@@ -194,7 +202,7 @@ def _filled(default: Any, raw: dict[str, Any], prefix: str) -> Any:
             raise SettingsError("unknown setting", where=where, allowed=", ".join(sorted(known)))
         current = getattr(default, name)
         nested = is_dataclass(current) and isinstance(value, dict)
-        changes[name] = _filled(current, cast(dict[str, Any], value), f"{where}.") if nested else _like(current, value)
+        changes[name] = filled(current, cast(dict[str, Any], value), f"{where}.") if nested else _like(current, value)
         if type(changes[name]) is not type(current):
             kind = "table" if is_dataclass(current) else type(current).__name__
             raise SettingsError(f"{value!r} is no {kind}", where=where, allowed="as in docs/settings.md")

@@ -101,6 +101,7 @@ class Network(nn.Module):
         super().__init__()
         self.architecture = architecture
         self.inputs = inputs
+        self.segmentation_inputs: tuple[str, ...] = ()  # where that path has inputs of its own
         widths = architecture.widths[2:]
         self.segment = Heads(widths, len(LABELS)) if "segmentation" in architecture.heads else None
         self.register_field = Heads(widths, 3) if "field" in architecture.heads else None
@@ -111,20 +112,21 @@ class Network(nn.Module):
         fixed, moving: the daily and the planning scan on one 1 mm grid, HU / 1000 within the window of the card.
         moving_labels: the planning label map, values as in LABELS. Sides are multiples of 4 from 44 on.
         """
-        segmentation, registration = self.features(fixed, self.stack(fixed, moving, moving_labels))
+        given = {FIXED: fixed, MOVING: moving, MOVING_LABELS: moving_labels}
+        segmentation, registration = self.features(given)
         return Output(
             self.register_field(registration) if self.register_field is not None else None,
             self.segment(segmentation) if self.segment is not None else None,
         )
 
-    def stack(self, fixed: Tensor, moving: Tensor, moving_labels: Tensor) -> Tensor:
-        """The inputs of this network as channels, in its order: (B, number of inputs, D, H, W)."""
-        given = {FIXED: fixed, MOVING: moving, MOVING_LABELS: moving_labels}
-        return cat([given[name] for name in self.inputs], dim=1)
-
-    def features(self, fixed: Tensor, stacked: Tensor) -> tuple[Three, Three]:
+    def features(self, given: dict[str, Tensor]) -> tuple[Three, Three]:
         """The feature maps that the segmentation and the registration heads see, at three resolutions each."""
         raise NotImplementedError
+
+
+def stack(given: dict[str, Tensor], inputs: tuple[str, ...]) -> Tensor:
+    """Images by name, each (B, 1, D, H, W), as channels in the order of `inputs`: (B, number of inputs, D, H, W)."""
+    return cat([given[name] for name in inputs], dim=1)
 
 
 class SingleNetwork(Network):
@@ -135,9 +137,9 @@ class SingleNetwork(Network):
         self.encoder = Encoder(len(inputs), architecture.widths)
         self.decoder = Decoder(architecture.widths)
 
-    def features(self, fixed: Tensor, stacked: Tensor) -> tuple[Three, Three]:
+    def features(self, given: dict[str, Tensor]) -> tuple[Three, Three]:
         """The same maps for both."""
-        both = self.decoder(*self.encoder(stacked))
+        both = self.decoder(*self.encoder(stack(given, self.inputs)))
         return both, both
 
 
@@ -150,29 +152,35 @@ class SharedEncoder(Network):
         self.segmentation = Decoder(architecture.widths)
         self.registration = Decoder(architecture.widths)
 
-    def features(self, fixed: Tensor, stacked: Tensor) -> tuple[Three, Three]:
+    def features(self, given: dict[str, Tensor]) -> tuple[Three, Three]:
         """One decoder's maps each."""
-        level0, level1 = self.encoder(stacked)
+        level0, level1 = self.encoder(stack(given, self.inputs))
         return self.segmentation(level0, level1), self.registration(level0, level1)
 
 
 class CrossStitchNetwork(Network):
     """Two networks with a cross-stitch unit after each down-sampling and each up-sampling (figure 1c)."""
 
-    def __init__(self, architecture: Architecture, inputs: tuple[str, ...]) -> None:
+    def __init__(
+        self, architecture: Architecture, inputs: tuple[str, ...], segmentation_inputs: tuple[str, ...] = (FIXED,)
+    ) -> None:
         super().__init__(architecture, inputs)
+        self.segmentation_inputs = segmentation_inputs
         widths = architecture.widths
-        self.segmentation_encoder, self.segmentation_decoder = Encoder(1, widths), Decoder(widths)
+        self.segmentation_encoder = Encoder(len(segmentation_inputs), widths)
+        self.segmentation_decoder = Decoder(widths)
         self.registration_encoder, self.registration_decoder = Encoder(len(inputs), widths), Decoder(widths)
         self.stitch_down0, self.stitch_down1 = CrossStitch(widths[0]), CrossStitch(widths[1])
         self.stitch_up0, self.stitch_up1 = CrossStitch(widths[2]), CrossStitch(widths[3])
 
-    def features(self, fixed: Tensor, stacked: Tensor) -> tuple[Three, Three]:
-        """Each path's own maps. The segmentation path sees the daily scan alone, and the rest through the units."""
+    def features(self, given: dict[str, Tensor]) -> tuple[Three, Three]:
+        """Each path's own maps. As the paper chose it, the segmentation path sees the daily scan alone, and the rest
+        through the units."""
         s_in, s_out = self.segmentation_encoder, self.segmentation_decoder
         r_in, r_out = self.registration_encoder, self.registration_decoder
 
-        s0, r0 = s_in.level0(fixed), r_in.level0(stacked)  # n - 4
+        s0 = s_in.level0(stack(given, self.segmentation_inputs))  # n - 4
+        r0 = r_in.level0(stack(given, self.inputs))
         s, r = self.stitch_down0(s_in.down0(s0), r_in.down0(r0))  # n/2 - 2
         s1, r1 = s_in.level1(s), r_in.level1(r)  # n/2 - 6
         s, r = self.stitch_down1(s_out.down1(s1), r_out.down1(r1))  # n/4 - 3
@@ -194,22 +202,35 @@ _KINDS: dict[str, type[Network]] = {
 }
 
 
-def build_network(name: str, inputs: tuple[str, ...] | None = None) -> Network:
+def build_network(
+    name: str, inputs: tuple[str, ...] | None = None, segmentation_inputs: tuple[str, ...] | None = None
+) -> Network:
     """One of ARCHITECTURES, freshly initialised from torch's random state.
 
     `inputs`: other input channels than the paper's choice, as it compares them (table 1); some of INPUTS, each once.
+    `segmentation_inputs`: likewise for the segmentation path of the cross-stitch network, which alone has its own.
     Raises UsageError on an unknown name or input.
     """
     if name not in ARCHITECTURES:
         raise UsageError(f"unknown network {name!r}", where="architecture", allowed=", ".join(ARCHITECTURES))
     row = ARCHITECTURES[name]
-    chosen = row.inputs if inputs is None else tuple(inputs)
-    known = ", ".join(INPUTS)
-    if FIXED not in chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(INPUTS):
-        raise UsageError(f"inputs {chosen}", where="inputs", allowed=f"{FIXED}, and others of {known}, once")
-    network = _KINDS[name](row, chosen)
+    chosen = _checked(inputs or row.inputs)
+    if segmentation_inputs and name != "cross-stitch":
+        raise UsageError("segmentation_inputs", where=name, allowed="only for the cross-stitch network")
+    if segmentation_inputs:
+        network: Network = CrossStitchNetwork(row, chosen, _checked(segmentation_inputs))
+    else:
+        network = _KINDS[name](row, chosen)
     initialise(network)
     return network
+
+
+def _checked(inputs: tuple[str, ...]) -> tuple[str, ...]:
+    chosen = tuple(inputs)
+    if FIXED not in chosen or len(set(chosen)) != len(chosen) or not set(chosen) <= set(INPUTS):
+        allowed = f"{FIXED}, and others of {', '.join(INPUTS)}, once"
+        raise UsageError(f"inputs {chosen}", where="inputs", allowed=allowed)
+    return chosen
 
 
 def parameter_count(network: Network) -> int:

@@ -18,6 +18,13 @@ INPUTS: tuple[str, ...] = (FIXED, MOVING, MOVING_LABELS)
 WIDE = (23, 45, 91, 45, 23)
 NARROW = (16, 32, 64, 32, 16)
 
+SIMILARITY, DICE_REGISTRATION, DICE_SEGMENTATION, BENDING = LOSSES = (
+    "similarity",
+    "dice_registration",
+    "dice_segmentation",
+    "bending",
+)
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -25,7 +32,8 @@ class Architecture:
 
     widths: feature maps of the five levels. inputs: images it is given, in the order of its input channels (of the
     registration path where there are two; the segmentation path then sees the daily scan alone).
-    heads: outputs. parameters: trainable ones, as the paper counts them (without the cross-stitch units' own).
+    heads: outputs. losses: the terms of eq. 6 that it is trained with. parameters: trainable ones, as the paper counts
+    them (without the cross-stitch units' own).
     """
 
     name: str
@@ -33,18 +41,30 @@ class Architecture:
     widths: tuple[int, int, int, int, int]
     inputs: tuple[str, ...]
     heads: tuple[str, ...]
+    losses: tuple[str, ...]
     parameters: int
 
 
 _ROWS = (
-    Architecture("seg", "segments the daily scan by itself", WIDE, (FIXED,), ("segmentation",), 779_436),
-    Architecture("reg", "registers the two scans by their grey values", WIDE, (FIXED, MOVING), ("field",), 779_733),
+    Architecture(
+        "seg", "segments the daily scan by itself", WIDE, (FIXED,), ("segmentation",), (DICE_SEGMENTATION,), 779_436
+    ),
+    Architecture(
+        "reg",
+        "registers the two scans by their grey values",
+        WIDE,
+        (FIXED, MOVING),
+        ("field",),
+        (SIMILARITY, BENDING),
+        779_733,
+    ),
     Architecture(
         "jrs-reg",
         "as reg, trained with the overlap of the contours too; may be given the planning labels (780,354 parameters)",
         WIDE,
         (FIXED, MOVING),
         ("field",),
+        (SIMILARITY, DICE_REGISTRATION, BENDING),
         779_733,
     ),
     Architecture(
@@ -53,6 +73,7 @@ _ROWS = (
         WIDE,
         (MOVING, FIXED, MOVING_LABELS),
         ("segmentation", "field"),
+        LOSSES,
         781_164,
     ),
     Architecture(
@@ -61,6 +82,7 @@ _ROWS = (
         NARROW,
         (MOVING, FIXED, MOVING_LABELS),
         ("segmentation", "field"),
+        LOSSES,
         722_936,
     ),
     Architecture(
@@ -69,6 +91,7 @@ _ROWS = (
         NARROW,
         (MOVING, FIXED, MOVING_LABELS),
         ("segmentation", "field"),
+        LOSSES,
         779_000,
     ),
 )

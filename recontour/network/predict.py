@@ -187,7 +187,7 @@ def _channels(
 ) -> NDArray[np.float32]:
     """(3, D, H, W): both scans and the labels as the network was trained on them."""
     if labels is None:
-        if MOVING_LABELS in model.network.inputs:
+        if MOVING_LABELS in model.network.inputs + model.network.segmentation_inputs:
             raise UsageError("no planning labels", where=model.card.name, allowed="moving_labels for this model")
         labels = np.zeros(fixed.grid.size, np.uint8)
     if labels.shape != fixed.grid.size or int(labels.max(initial=0)) >= len(LABELS):

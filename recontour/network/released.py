@@ -33,6 +33,7 @@ class ModelCard:
 
     labels: the order of its segmentation channels and the values of its label map. spacing_mm: the isotropic grid
     it works on. hu_window: HU are clipped to it and divided by 1000. path_per_organ: which output gives the contour.
+    segmentation_inputs: those of the cross-stitch network's segmentation path, empty: the daily scan alone.
     released: ISO date. training, scores: as written on the card. limits: where not to trust it.
     Raises ModelRefused where a value does not fit this version of recontour.
     """
@@ -42,6 +43,7 @@ class ModelCard:
     inputs: tuple[str, ...]
     weights_sha256: str = ""
     labels: tuple[str, ...] = LABELS
+    segmentation_inputs: tuple[str, ...] = ()
     spacing_mm: float = 1.0
     hu_window: tuple[float, float] = (-1000.0, 1000.0)
     path_per_organ: dict[str, OutputPath] = field(default_factory=dict[str, OutputPath])
@@ -170,7 +172,7 @@ def _network(card: ModelCard, content: bytes) -> Network:
 
     from recontour.network.architectures import build_network
 
-    network = build_network(card.architecture, card.inputs)
+    network = build_network(card.architecture, card.inputs, card.segmentation_inputs)
     try:
         network.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:

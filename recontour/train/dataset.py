@@ -1,16 +1,21 @@
-"""Pairs to train on: phantoms moved by known motions, at 1 mm, made once and read by memory map.
+"""Pairs to train on, at 1 mm, made once and read by memory map: patients' (recontour prepare) or moved phantoms.
 
-    <pool>/<anatomy seed>-<motion seed>/fixed_hu.npy, moving_hu.npy          int16 (D, H, W)
-                                        fixed_labels.npy, moving_labels.npy  uint8 (D, H, W), values as in LABELS
+    <pool>/<patient>-<fraction>/fixed_hu.npy, moving_hu.npy          int16 (D, H, W)
+                                fixed_labels.npy, moving_labels.npy  uint8 (D, H, W), values as in LABELS
+                                pair.json                            what is contoured; without it, all four organs
 
-Seeds below 10,000 are for training, from 10,000 to below 20,000 for validation; from 100,000 on for tests alone.
+For phantoms, <patient> is the seed of the anatomy and <fraction> that of the motion. Seeds below 10,000 are for
+training, from 10,000 to below 20,000 for validation; from 100,000 on for tests alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,15 +43,19 @@ class ScanPair:
     """A daily (fixed) and a planning (moving) scan on one 1 mm grid, roughly aligned.
 
     *_hu: (D, H, W) int16. *_labels: (D, H, W) uint8, values as in LABELS. The arrays may be memory-mapped.
+    organs: those contoured in both scans. name: <patient>-<fraction>.
     """
 
     fixed_hu: NDArray[np.int16]
     moving_hu: NDArray[np.int16]
     fixed_labels: NDArray[np.uint8]
     moving_labels: NDArray[np.uint8]
+    organs: tuple[str, ...] = LABELS[1:]
+    name: str = ""
 
 
 PARTS = ("fixed_hu", "moving_hu", "fixed_labels", "moving_labels")
+ABOUT = "pair.json"
 
 
 def make_man(seed: int) -> tuple[Volume, Movable]:
@@ -102,8 +111,43 @@ def read_pool(pool: Path) -> list[ScanPair]:
     """All whole pairs of a pool, memory-mapped, by name. Raises UsageError where there is none."""
     folders = sorted(path.parent for path in pool.glob(f"*/{PARTS[-1]}.npy"))
     if not folders:
-        raise UsageError("no training pairs", where=pool.name, allowed="a pool made by write_pool")
-    return [ScanPair(*(np.load(folder / f"{part}.npy", mmap_mode="r") for part in PARTS)) for folder in folders]
+        raise UsageError("no training pairs", where=pool.name, allowed="a folder made by recontour prepare")
+    return [_read_pair(folder) for folder in folders]
+
+
+def read_splits(data: Path, names: Sequence[str] = ("training", "validation")) -> dict[str, list[ScanPair]]:
+    """The pools `data`/<name>. Raises UsageError where one is empty, or where a patient is in two of them: what was
+    learnt on him would be taken for what the network can do."""
+    splits = {name: read_pool(data / name) for name in names}
+    patients = {name: {patient_of(pair) for pair in pairs} for name, pairs in splits.items()}
+    for first, second in itertools.combinations(names, 2):
+        both = sorted(patients[first] & patients[second])
+        if both:
+            found = f"{len(both)} patient{'s' * (len(both) > 1)} in two splits: {', '.join(both[:5])}"
+            raise UsageError(found, where=f"{first}, {second}", allowed="each patient in one split alone")
+    return splits
+
+
+def patient_of(pair: ScanPair) -> str:
+    """The pseudonym, or the seed, that a pair's name begins with."""
+    return pair.name.split("-")[0]
+
+
+def _read_pair(folder: Path) -> ScanPair:
+    try:
+        parts = [np.load(folder / f"{part}.npy", mmap_mode="r") for part in PARTS]
+        about = cast("dict[str, Any]", json.loads((folder / ABOUT).read_text("utf-8")) if _has_about(folder) else {})
+    except (OSError, ValueError) as error:
+        raise UsageError(
+            "a pair that cannot be read", where=folder.name, allowed="delete it and prepare it again"
+        ) from error
+    if len({part.shape for part in parts}) != 1:
+        raise UsageError("scans and labels of different size", where=folder.name, allowed="prepare it again")
+    return ScanPair(*parts, organs=tuple(about.get("organs", LABELS[1:])), name=folder.name)
+
+
+def _has_about(folder: Path) -> bool:
+    return (folder / ABOUT).exists()
 
 
 def _region(shapes: Mapping[str, LevelSet]) -> Grid:
