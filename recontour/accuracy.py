@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from recontour.baselines import as_method, rivals
-from recontour.evaluate import Method, Outcome, Pair, own_method, run_accuracy
+from recontour.evaluate.cases import Method, Pair, own_method, run_accuracy
+from recontour.evaluate.tables import Outcome
 from recontour.settings import Settings
 
 if TYPE_CHECKING:

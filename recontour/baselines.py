@@ -45,7 +45,7 @@ class RivalResult:
 
 
 class AlignedCase(Protocol):
-    """What evaluate.Case has, as far as a rival needs it."""
+    """What evaluate.cases.Case has, as far as a rival needs it."""
 
     @property
     def fixed(self) -> Volume: ...
@@ -92,8 +92,8 @@ def rivals() -> dict[str, Rival]:
 
 
 def as_method(name: str) -> Callable[[AlignedCase], tuple[dict[str, LevelSet], float]]:
-    """The rival as a method of evaluate.run_accuracy: daily level sets by ROI name, and seconds, which include warping
-    them."""
+    """The rival as a method of evaluate.cases.run_accuracy: daily level sets by ROI name, and seconds, which include
+    warping them."""
 
     def run(case: AlignedCase) -> tuple[dict[str, LevelSet], float]:
         affine = case.affine_daily_to_planning

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recontour.errors import UsageError
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Mask
-from recontour.qa.metrics import common_ml, dice, surface_dice, surface_distances
+from recontour.qa.metrics import added_path_length, common_ml, dice, surface_dice, surface_distances
 from recontour.qa.surface import squared_distances, surface_of
 
 # Unequal along every axis, and turned, so that a mixed-up axis shows.
@@ -168,6 +168,43 @@ def test_a_shape_cut_by_its_grid_gets_no_invented_surface() -> None:
     found = surface_of(ball(cut, 18))
     height = -1 - (0.1 - 18)
     assert found.area_mm2 == pytest.approx(2 * np.pi * 18 * height, rel=5e-3)
+
+
+def square(low_mm: float, high_mm: float, x_mm: float = 0.0, z_mm: float = 4.0) -> NDArray[np.float64]:
+    corners = [(low_mm, low_mm), (high_mm, low_mm), (high_mm, high_mm), (low_mm, high_mm)]
+    return np.array([(x + x_mm, y, z_mm) for x, y in corners])
+
+
+def circle(radius_mm: float, z_mm: float = 4.0) -> NDArray[np.float64]:
+    angle = np.linspace(0, 2 * np.pi, 720, endpoint=False)
+    return np.stack([radius_mm * np.cos(angle), radius_mm * np.sin(angle), np.full(720, z_mm)], axis=1)
+
+
+def test_added_path_of_a_square_that_moved() -> None:
+    """20 mm wide, moved 3 mm to the right. The result's left side is the line x = 3, from y = 0 to 20.
+
+        reference   +----+---------+ - +     The reference's left side is 3 mm from it: all 20 mm are drawn anew. Of
+                    |    |         |   |     its top and bottom the first 2 mm are more than 1 mm from x = 3: 4 mm. Its
+                    |    |         |   |     right side, x = 20, is 3 mm from x = 23 but its ends touch the result's
+                    +----+---------+ - +     top and bottom: of 20 mm, 18 mm are more than 1 mm from them.
+    result at x     0    3         20  23
+    """
+    found = added_path_length([[square(0, 20)]], [[square(0, 20, x_mm=3.0)]])
+    assert found == pytest.approx(20 + 4 + 18, abs=0.4)  # steps of 0.1 mm at four places where it begins or ends
+    assert added_path_length([[square(0, 20)]], [[square(0, 20, x_mm=0.9)]]) == 0.0
+    assert added_path_length([[square(0, 20)]], [[square(0, 20, x_mm=3.0)]], 3.1) == 0.0
+
+
+def test_added_path_of_circles_and_slices() -> None:
+    one = 2 * np.pi * 10
+    assert added_path_length([[circle(10)]], [[circle(11.1)]]) == pytest.approx(one, rel=1e-4)
+    assert added_path_length([[circle(10)]], [[circle(10.9)]]) == 0.0
+    hole = [circle(10), circle(5)]  # the result has no hole: its whole rim is drawn
+    assert added_path_length([hole], [[circle(10)]]) == pytest.approx(2 * np.pi * 5, rel=1e-4)
+    assert added_path_length([[circle(10)], []], [[], [circle(10, 7.0)]]) == pytest.approx(one, rel=1e-4)
+    assert added_path_length([[], []], [[circle(10)], []]) == 0.0
+    with pytest.raises(UsageError, match="1 and 2 slices"):
+        added_path_length([[]], [[], []])
 
 
 def test_overlaps_ask_for_one_grid_and_one_kind() -> None:

@@ -10,9 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recontour import evaluate
-from recontour.errors import AlignmentFailed
-from recontour.evaluate import Case, Outcome, Pair, Score, markdown_of, read_journal, run_accuracy, score, summarise
+from recontour.errors import AlignmentFailed, UsageError
+from recontour.evaluate import cases
+from recontour.evaluate.cases import Case, Pair, read_journal, run_accuracy
+from recontour.evaluate.scores import Score, score, slices_of, summarise
+from recontour.evaluate.tables import Outcome, markdown_of
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
@@ -65,10 +67,25 @@ def test_a_truth_that_leaves_the_results_tight_grid_counts_whole() -> None:
     assert row.dice == pytest.approx(2 * 9**3 / (9**3 + 14**3), abs=5e-3)
 
 
+def test_what_a_known_growth_leaves_to_draw() -> None:
+    """Balls of 14 and 15.5 mm on slices 2 mm apart: nowhere in a slice is the one within 1 mm of the other."""
+    slices = slices_of(GRID)
+    row = score({"a": ball(GRID, 15.5)}, {"a": ball(TIGHT, 14)}, None, slices)[0]
+    assert row.volume_ml == pytest.approx(4 / 3 * np.pi * 15.5**3 / 1000, rel=5e-3)
+    assert row.reference_volume_ml == pytest.approx(4 / 3 * np.pi * 14**3 / 1000, rel=5e-3)
+    assert (row.surface_dice_1mm, row.surface_dice_2mm) == (0.0, 1.0)
+    heights = np.array([plane.origin_mm[2] for plane in slices]) - 0.5
+    radii = np.sqrt(14.0**2 - heights[np.abs(heights) < 14] ** 2)
+    assert row.added_path_length_mm == pytest.approx(float(2 * np.pi * radii.sum()), rel=5e-3)
+
+
 def test_lost_organs_are_infinitely_far_off() -> None:
     nothing = LevelSet(GRID, np.full(GRID.size, -5, np.float32))
     rows = score({"a": nothing}, {"a": ball(TIGHT, 8), "b": ball(TIGHT, 8)})
     assert [(r.organ, r.msd_mm, r.dice) for r in rows] == [("a", math.inf, 0.0), ("b", math.inf, 0.0)]
+    heights = np.arange(-17, 21) - 0.5
+    circles = 2 * np.pi * np.sqrt(64 - heights[np.abs(heights) < 8] ** 2)
+    assert rows[0].added_path_length_mm == pytest.approx(circles.sum(), rel=5e-3)
 
 
 def test_summary_by_hand() -> None:
@@ -90,7 +107,7 @@ def aligned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         calls.append(1)
         return Affine.identity()
 
-    monkeypatch.setattr(evaluate, "align_scans", identity)
+    monkeypatch.setattr(cases, "align_scans", identity)
     return calls
 
 
@@ -146,15 +163,24 @@ def test_an_alignment_that_fails_fails_every_method(tmp_path: Path, monkeypatch:
     def lost(daily: Volume, planning: Volume) -> Affine:
         raise AlignmentFailed("no overlap")
 
-    monkeypatch.setattr(evaluate, "align_scans", lost)
+    monkeypatch.setattr(cases, "align_scans", lost)
     found = run_accuracy({"p": pair}, {"ours": lambda case: grown(case, 0.0)}, tmp_path / "a.md", tmp_path / "a.csv")
     assert [o.error for o in found] == ["no overlap"]
     assert all(math.isinf(s.msd_mm) for s in found[0].scores)
 
 
+def test_a_journal_with_other_measures_is_refused(tmp_path: Path) -> None:
+    journal = tmp_path / "a.jsonl"
+    journal.write_text('{"pair": "p", "group": "g", "method": "m", "seconds": 1.0, "align_seconds": 1.0, '
+                       '"scores": [{"organ": "bladder", "msd_mm": 1.0}], "error": ""}\n')  # fmt: skip
+    with pytest.raises(UsageError, match=r"another version.*a\.jsonl"):
+        read_journal(journal)
+
+
 def test_groups_have_tables_of_their_own() -> None:
     def one(group: str, msd_mm: float) -> Outcome:
-        return Outcome(group + "-1", group, "ours", 3.0, 1.0, (Score("rectum", msd_mm, 2.0, 3.0, 0.9, 1.0),))
+        row = Score("rectum", msd_mm, 2.0, 3.0, 0.9, 1.0, 0.8, 0.9, 100.0, 50.0, 50.0)
+        return Outcome(group + "-1", group, "ours", 3.0, 1.0, (row,))
 
     text = markdown_of([one("real", 0.25), one("phantom", 0.5)])
     assert text.index("## real: 1 pair") < text.index("| rectum | ours | 0.25 |") < text.index("## phantom")
