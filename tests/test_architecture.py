@@ -19,13 +19,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "geometry": {"errors"},
     **{room: GROUND for room in FLOOR_2},
     "pipeline": GROUND | FLOOR_2 - {"dicom"},
-    "train": GROUND | {"network", "qa.metrics", "phantom"},
+    "train": GROUND | {"network", "fuse", "qa.metrics", "phantom"},
     "phantom": GROUND | {"dicom"},
     **{
         room: GROUND | FLOOR_2 | {"pipeline", "train", "phantom"}
-        for room in ("study", "evaluate", "baselines", "doctor")
+        for room in ("study", "evaluate", "baselines", "doctor", "prepare", "hybrid")
     },
     "accuracy": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines"},
+    "compare": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines", "hybrid"},
     "batch": GROUND | {"study"},
 }
 OWNERS = {
@@ -36,7 +37,18 @@ OWNERS = {
     "typer": ("cli/",),
     "rich": ("cli/",),
 }
-HEAVY = {"torch", "itk", "scipy", "skimage", "pydicom", "SimpleITK", "rt_utils", "contourpy", "safetensors"}
+HEAVY = {
+    "torch",
+    "itk",
+    "scipy",
+    "skimage",
+    "pydicom",
+    "SimpleITK",
+    "rt_utils",
+    "contourpy",
+    "safetensors",
+    "matplotlib",
+}
 MODULES = sorted(p.relative_to(PACKAGE).as_posix() for p in PACKAGE.rglob("*.py"))
 
 
