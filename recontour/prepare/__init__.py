@@ -1,0 +1,1 @@
+"""A cohort of DICOM folders -> aligned 1 mm pairs to train on."""
