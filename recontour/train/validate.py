@@ -1,60 +1,238 @@
-"""What a network is worth on pairs it was not trained on: overlap of both its paths, beside doing nothing."""
+"""What a network is worth on pairs it was not trained on: how far each of its paths' contours are from the truth.
+
+Training, export and comparisons score by this one module. Surfaces are sub-voxel where they can be: a segmentation's
+is that of probability one half, a warped organ's that of one half of its linearly warped share; the truth is a label
+map of 1 mm. Distances and overlap are those of recontour.qa.metrics.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from recontour.geometry.grid import Grid
-from recontour.geometry.volume import Volume
+from recontour.errors import UsageError
+from recontour.fuse.cleanup import keep_largest_parts
+from recontour.fuse.combine import combine, level_set_from_probability
+from recontour.geometry.boxes import bounding_box
+from recontour.geometry.field import Field, jacobian_determinant
+from recontour.geometry.grid import Box, Grid
+from recontour.geometry.volume import LevelSet, Mask, Volume
 from recontour.network.catalogue import LABELS
-from recontour.network.predict import Precision, predict
+from recontour.network.predict import Precision, Prediction, predict
 from recontour.network.released import ReleasedModel
 from recontour.network.warp import warp
+from recontour.qa.metrics import dice, surface_distances
 from recontour.train.dataset import ScanPair
-from recontour.train.losses import one_hot
 
-Scores = dict[str, dict[str, list[float]]]  # path -> organ -> one Dice per pair
+Shape = LevelSet | Mask
+
+AFFINE, REGISTRATION, SEGMENTATION, BLEND = PATHS = ("affine", "registration", "segmentation", "blend")
+BLEND_WEIGHT = 0.5  # what `run` makes of "blend" on a card
+
+# What a lost organ counts in a mean: more than any contour that is at least near its organ is ever off, so that a loss
+# is never worth its while; and finite, so that a network that loses one organ of four beats one that loses all.
+LOST_MM = 50.0
+
+_RIM = 2  # voxels around what a box must hold: a surface needs its outside
 
 
-def validate(model: ReleasedModel, pairs: Sequence[ScanPair], precision: Precision = "fp32") -> Scores:
-    """Dice per organ and pair: of the planning labels as they are ("affine"), warped by the network's field
-    ("registration"), and of its own segmentation ("segmentation"). NaN where neither scan has the organ."""
-    scores: Scores = {}
+@dataclass(frozen=True)
+class PathScore:
+    """One organ of one pair by one path.
+
+    path: "affine" (the planning labels as they are), "registration" (warped by the network's field), "segmentation"
+    (its largest connected component, as in the paper) or "blend" of both. msd_mm, hd95_mm, dice: as in
+    recontour.qa.metrics, Dice of voxels; inf, inf and 0 where the organ was lost.
+    """
+
+    pair: str
+    path: str
+    organ: str
+    msd_mm: float
+    hd95_mm: float
+    dice: float
+
+
+@dataclass(frozen=True)
+class FieldScore:
+    """Of the Jacobian determinant of the network's field over a pair's region: its standard deviation, and the share
+    of voxels where it is not positive (table 5 of Elmahdy et al., IEEE Access 2021)."""
+
+    pair: str
+    jacobian_sd: float
+    folding: float
+
+
+@dataclass(frozen=True)
+class Validation:
+    """Everything about a network on some pairs. fields: empty where it has no field."""
+
+    scores: tuple[PathScore, ...]
+    fields: tuple[FieldScore, ...]
+
+
+def validate(
+    model: ReleasedModel, pairs: Sequence[ScanPair], precision: str = "auto", device: str = "auto"
+) -> list[PathScore]:
+    """Every path that the network has, and the affine, for every organ that a pair has contoured.
+
+    device, precision: as for `predict`. Raises UsageError, MemoryShort as `predict` does.
+    """
+    return [score for pair in pairs for score in path_scores(pair, _predict(model, pair, precision, device))]
+
+
+def validate_fields_too(
+    model: ReleasedModel, pairs: Sequence[ScanPair], precision: str = "auto", device: str = "auto"
+) -> Validation:
+    """As `validate`, and how smooth its fields are; nothing is predicted twice."""
+    scores: list[PathScore] = []
+    smoothness: list[FieldScore] = []
     for pair in pairs:
-        for path, labels in label_maps(model, pair, precision).items():
-            for organ, value in dice_per_organ(labels, pair.fixed_labels).items():
-                scores.setdefault(path, {}).setdefault(organ, []).append(value)
+        found = _predict(model, pair, precision, device)
+        scores += path_scores(pair, found)
+        if found.field is not None:
+            smoothness.append(field_score(pair.name, found.field))
+    return Validation(tuple(scores), tuple(smoothness))
+
+
+def mean_msd_mm(scores: Sequence[PathScore]) -> float:
+    """The one number that says which checkpoint is best; lower is better.
+
+    For each organ the mean over the pairs of the network's better path there, lost organs counted as LOST_MM; then the
+    mean over the organs, so that each counts the same. "affine" is not the network's and not counted. Raises UsageError
+    where there is no score of a network's path.
+    """
+    best: dict[str, float] = {}
+    for (organ, path), value in mean_msd_by_path(scores).items():
+        if path != AFFINE:
+            best[organ] = min(value, best.get(organ, np.inf))
+    if not best:
+        raise UsageError("nothing was scored", where="validation", allowed="validation pairs with a contoured organ")
+    return float(np.mean(list(best.values())))
+
+
+def mean_msd_by_path(scores: Sequence[PathScore]) -> dict[tuple[str, str], float]:
+    """By organ and path: the mean MSD over the pairs, lost organs counted as LOST_MM."""
+    values: dict[tuple[str, str], list[float]] = {}
+    for score in scores:
+        values.setdefault((score.organ, score.path), []).append(counted_mm(score.msd_mm))
+    return {key: float(np.mean(of_key)) for key, of_key in values.items()}
+
+
+def counted_mm(distance_mm: float) -> float:
+    """The distance as it counts in a mean: LOST_MM where the organ was lost."""
+    return distance_mm if np.isfinite(distance_mm) else LOST_MM
+
+
+def path_scores(pair: ScanPair, found: Prediction) -> list[PathScore]:
+    """The scores of a prediction over the whole of a pair. An organ whose truth lies outside the pair has none."""
+    scores: list[PathScore] = []
+    for organ in (name for name in LABELS[1:] if name in pair.organs):
+        truth = np.asarray(pair.fixed_labels) == LABELS.index(organ)
+        if not truth.any():
+            continue
+        here, shapes = paths_of(pair, organ, found)
+        target = Mask(_part(pair_grid(pair), here), truth[here])
+        scores += [_scored(pair.name, path, organ, shape, target) for path, shape in shapes.items()]
     return scores
 
 
-def label_maps(model: ReleasedModel, pair: ScanPair, precision: Precision) -> dict[str, NDArray[np.uint8]]:
-    """(D, H, W) label maps of the daily scan by path, over the whole pair."""
-    grid = Grid.of(pair.fixed_hu.shape, (1, 1, 1), (0, 0, 0))
+def paths_of(pair: ScanPair, organ: str, found: Prediction) -> tuple[Box, dict[str, Shape]]:
+    """The organ by each path, on one part of the pair's grid that also holds its truth; the part comes first."""
+    label, grid = LABELS.index(organ), pair_grid(pair)
+    planned = np.asarray(pair.moving_labels) == label
+    boxes = [bounding_box(np.asarray(pair.fixed_labels) == label, _RIM), _reach(planned, found.field)]
+    probability = None if found.probabilities is None else found.probabilities[label]
+    if probability is not None:
+        boxes.append(_box_of_largest_part(probability > 0.5))
+    here = _union([box for box in boxes if box is not None])
+    part = _part(grid, here)
+    shapes: dict[str, Shape] = {AFFINE: Mask(part, planned[here])}
+    registered = None if found.field is None else warped(planned, found.field, here)
+    segmented = None if probability is None else level_set_from_probability(probability[here], part)
+    if registered is not None:
+        shapes[REGISTRATION] = registered
+    if segmented is not None:
+        shapes[SEGMENTATION] = keep_largest_parts(segmented, 1)
+    if registered is not None and segmented is not None:  # blended first and tidied then, as `run` does
+        shapes[BLEND] = keep_largest_parts(combine(registered, segmented, BLEND_WEIGHT), 1)
+    return here, shapes
+
+
+def warped(planned: NDArray[np.bool_], field: Field, here: Box) -> LevelSet:
+    """The share of an organ, linearly warped by the field, less one half, on the part `here` of the field's grid.
+
+    planned: (D, H, W) on the field's grid. Positive inside; near the surface about the distance in mm.
+    """
+    share = torch.as_tensor(planned.astype(np.float32))[None, None]
+    start_xyz = np.array([part.start for part in reversed(here)], np.float32)
+    offset = field.array[(slice(None), *here)] + start_xyz[:, None, None, None]  # voxels are 1 mm
+    values = warp(share, torch.as_tensor(offset)[None])[0, 0].nan_to_num(0.0).numpy()
+    return LevelSet(_part(field.grid, here), values - np.float32(0.5))
+
+
+def field_score(pair: str, field: Field) -> FieldScore:
+    """How smooth a field is, over its whole grid."""
+    determinant = jacobian_determinant(field)
+    return FieldScore(pair, float(determinant.std(dtype=np.float64)), float((determinant <= 0).mean()))
+
+
+def pair_grid(pair: ScanPair) -> Grid:
+    """The grid that a pair's four arrays share; its first voxel is at the origin."""
+    return Grid.of(pair.fixed_hu.shape, (1, 1, 1), (0, 0, 0))
+
+
+def _predict(model: ReleasedModel, pair: ScanPair, precision: str, device: str) -> Prediction:
+    grid = pair_grid(pair)
     fixed, moving = (Volume(grid, np.asarray(hu, np.float32)) for hu in (pair.fixed_hu, pair.moving_hu))
     labels = np.array(pair.moving_labels)  # a copy: the pair may be a read-only memory map
-    found = predict(model, fixed, moving, labels, grid, "auto", precision)
-    out = {"affine": labels}
-    if found.field is not None:
-        out["registration"] = warped_labels(labels, found.field.array)
-    if found.probabilities is not None:
-        out["segmentation"] = found.probabilities.argmax(axis=0).astype(np.uint8)
-    return out
+    return predict(model, fixed, moving, labels, grid, device, cast("Precision", precision))
 
 
-def warped_labels(labels: NDArray[np.uint8], field_mm: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Each label warped linearly; the largest share takes the voxel."""
-    shares = one_hot(torch.as_tensor(labels, dtype=torch.int64)[None, None], len(LABELS))
-    return warp(shares, torch.as_tensor(field_mm)[None])[0].argmax(dim=0).numpy().astype(np.uint8)
+def _scored(pair: str, path: str, organ: str, shape: Shape, truth: Mask) -> PathScore:
+    inside = shape.array > 0 if isinstance(shape, LevelSet) else shape.array
+    if not inside.any():
+        return PathScore(pair, path, organ, float("inf"), float("inf"), 0.0)
+    gaps = surface_distances(shape, truth)
+    return PathScore(pair, path, organ, gaps.msd_mm, gaps.hd95_mm, dice(Mask(shape.grid, inside), truth))
 
 
-def dice_per_organ(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> dict[str, float]:
-    """2 |A B| / (|A| + |B|) for each of LABELS but the background."""
-    out: dict[str, float] = {}
-    for label, organ in enumerate(LABELS[1:], start=1):
-        both = int((a == label).sum()) + int((b == label).sum())
-        out[organ] = 2.0 * int(((a == label) & (b == label)).sum()) / both if both else float("nan")
-    return out
+def _reach(planned: NDArray[np.bool_], field: Field | None) -> Box | None:
+    """Where an organ can lie, with a rim: where it is planned, and as far around as the field moves anything."""
+    if field is None:
+        return bounding_box(planned, _RIM)
+    farthest = np.nan_to_num(np.abs(field.array).max(axis=(1, 2, 3)), nan=0.0)[::-1]
+    return bounding_box(planned, [_RIM + int(np.ceil(min(mm, max(planned.shape)))) for mm in farthest])
+
+
+def _box_of_largest_part(inside: NDArray[np.bool_]) -> Box | None:
+    """The box, with a rim, of the largest connected part (26 neighbours); None where there is none.
+
+    A network that is young puts specks everywhere, and everything after this takes as long as the box is large.
+    """
+    from scipy import ndimage
+
+    morphology = cast("Any", ndimage)
+    labels = np.asarray(morphology.label(inside, np.ones((3, 3, 3)))[0], np.int32)
+    sizes = np.bincount(labels.ravel())
+    if len(sizes) < 2:
+        return None
+    box = morphology.find_objects(labels)[int(sizes[1:].argmax())]
+    low = [max(0, part.start - _RIM) for part in box]
+    high = [min(n, part.stop + _RIM) for part, n in zip(box, inside.shape, strict=True)]
+    return slice(low[0], high[0]), slice(low[1], high[1]), slice(low[2], high[2])
+
+
+def _union(boxes: Sequence[Box]) -> Box:
+    z, y, x = (slice(min(p.start for p in parts), max(p.stop for p in parts)) for parts in zip(*boxes, strict=True))
+    return z, y, x
+
+
+def _part(grid: Grid, box: Box) -> Grid:
+    z, y, x = box
+    return grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
