@@ -57,6 +57,7 @@ def prepare(
     record = plan.record
     if not quiet:
         stderr(f"{len(plan.pairs)} pairs, {len(plan.missing)} to make: about {plan.bytes_needed / 1e9:.1f} GB")
+        stderr(f"{len(record.left_out)} left out so far: see below" if dry_run else _told(record))
     if not dry_run:
         record = make_pairs(plan, None if quiet else _Progress(plan)).record
     if not quiet:
@@ -74,6 +75,14 @@ def _shares(text: str) -> tuple[float, float, float]:
     except ValueError as error:
         raise UsageError(f"{text!r}", where="--split", allowed="three shares, such as 0.7,0.15,0.15") from error
     return first, second, third
+
+
+def _told(record: CohortRecord) -> str:
+    """What is left out before any work, so that a long night need not pass before somebody sees it."""
+    from collections import Counter
+
+    reasons = Counter(item.reason for item in record.left_out)
+    return "\n".join(f"left out, {count}: {reason}" for reason, count in reasons.most_common()) or "nothing left out"
 
 
 def _show_files(number: int) -> None:

@@ -103,7 +103,7 @@ def _region(planning: DrawnScan, daily: DrawnScan, affine: Affine, margin_mm: fl
     points = np.concatenate([daily.points_mm, affine.inverse().apply(planning.points_mm)])
     low, high = daily.series.volume.grid.bounds_mm()
     low, high = np.maximum(low, points.min(axis=0) - margin_mm), np.minimum(high, points.max(axis=0) + margin_mm)
-    if (high - low).min() < margin_mm:
+    if (high - low).min() < 4 * SPACING_MM:
         raise AlignmentFailed(
             "the organs lie outside the daily scan", where="alignment", allowed="a scan that has them"
         )

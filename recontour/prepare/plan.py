@@ -21,7 +21,7 @@ from recontour.prepare.splits import Place, assign_splits, read_split_file
 from recontour.train.dataset import ABOUT, PARTS
 
 _BYTES_PER_VOXEL = 6  # two scans of int16, two label maps of uint8
-_ORGANS_MM = (140.0, 130.0, 110.0)  # the box of bladder, prostate, vesicles and rectum, z, y, x: to estimate room
+_ORGANS_MM = (110.0, 120.0, 100.0)  # the box of bladder, prostate, vesicles and rectum, z, y, x: to estimate room
 _ROOM_FOR_RECORD = 10_000_000  # bytes
 _UNCHANGING = ("margin_mm", "require")  # settings that all pairs of one folder share
 
@@ -86,7 +86,7 @@ def _record_at(request: PrepareRequest) -> CohortRecord:
     if out.exists() and out.resolve() == request.cohort.resolve():
         raise SettingsError("pairs would lie among the scans", where="--out", allowed="another folder than the cohort")
     if not (out / RECORD).exists():
-        if out.exists() and any(out.iterdir()):
+        if out.exists() and any(not path.name.startswith(".") for path in out.iterdir()):
             allowed = f"a new or an empty folder, or one with a {RECORD}"
             raise OutputRefused("the folder is not empty", where=out.name, allowed=allowed)
         return CohortRecord(secrets.token_hex(32), request.settings)
@@ -137,6 +137,9 @@ def _planned(
     for patient in found.patients:
         name = record.pseudonym(patient.identifier)
         known = record.patients.get(name)
+        if any(name == candidate.pseudonym for candidate in candidates):
+            left_out.append(LeftOutRecord(name, "patient", "another patient has this pseudonym: use a new folder"))
+            continue
         try:
             course = course_of(patient, request.planning_name, known.planning if known else "")
         except ScanRefused as refused:
