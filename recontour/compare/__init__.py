@@ -1,0 +1,1 @@
+"""The paper's study as one command: configurations trained and scored, rivals, tables and figure."""
