@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
 from recontour.errors import RecontourError
 
@@ -34,14 +35,32 @@ def examine() -> list[Finding]:
     return findings
 
 
-def model_rows() -> list[list[str]]:
-    """One row per released model: name, network, when released, verified or what is wrong."""
+VERIFIED = "verified"
+
+
+def model_rows(folder: Path | None = None) -> list[list[str]]:
+    """One row per model of a folder (default: the released ones): name, network, when released, which path gives which
+    organs, and VERIFIED or what is wrong."""
     from recontour.network.released import list_models
 
     return [
-        [m.name, m.card.architecture if m.card else "?", m.card.released if m.card else "?", m.fault or "verified"]
-        for m in list_models()
+        [
+            m.name,
+            m.card.architecture if m.card else "?",
+            m.card.released if m.card else "?",
+            _organs_by_path(m.card.path_per_organ) if m.card else "?",
+            m.fault or VERIFIED,
+        ]
+        for m in list_models(folder)
     ]
+
+
+def _organs_by_path(path_per_organ: Mapping[str, str]) -> str:
+    """As in "blend: bladder, prostate; registration: rectum"."""
+    organs: dict[str, list[str]] = {}
+    for organ, path in path_per_organ.items():
+        organs.setdefault(path, []).append(organ.replace("_", " "))
+    return "; ".join(f"{path}: {', '.join(names)}" for path, names in organs.items())
 
 
 def architecture_rows() -> list[list[str]]:

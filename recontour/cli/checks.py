@@ -63,14 +63,36 @@ def models(
     architectures: Annotated[
         bool, typer.Option("--architectures", help="The paper's six networks and their trainable parameters.")
     ] = False,
+    folder: Annotated[
+        Path | None, typer.Option("--folder", help="A folder of your own models. Default: the released ones.")
+    ] = None,
 ) -> None:
-    """List the released models, each verified against its checksum."""
-    from recontour.doctor import architecture_rows, model_rows
+    """List models, each verified against its checksum; exit with 3 where one is not what its card says."""
+    from recontour.doctor import VERIFIED, architecture_rows, model_rows
 
     if architectures:
         table(["network", "what it is", "outputs", "trainable parameters"], architecture_rows())
+        return
+    rows = model_rows(folder)
+    if not rows:
+        print("no models")
     else:
-        table(["model", "network", "released", "state"], model_rows())
+        _show_models(rows)
+    if any(row[-1] != VERIFIED for row in rows):
+        raise typer.Exit(3)
+
+
+def _show_models(rows: list[list[str]]) -> None:
+    """Names whole, whatever the width of the screen: they are what `run --model` is told."""
+    from rich.console import Console
+    from rich.table import Table
+
+    listing = Table(box=None, pad_edge=False)
+    for heading in ("model", "network", "released", "contours from", "state"):
+        listing.add_column(heading, no_wrap=heading in ("model", "released"), overflow="fold")
+    for row in rows:
+        listing.add_row(*row)
+    Console(highlight=False).print(listing)
 
 
 @app.command()

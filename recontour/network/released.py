@@ -23,7 +23,7 @@ from recontour.network.catalogue import ARCHITECTURES, LABELS
 if TYPE_CHECKING:
     from recontour.network.architectures import Network
 
-CARD, WEIGHTS = "card.toml", "weights.safetensors"
+CARD, WEIGHTS, README = "card.toml", "weights.safetensors", "README.md"
 OutputPath = Literal["registration", "segmentation", "blend"]
 
 
@@ -34,7 +34,7 @@ class ModelCard:
     labels: the order of its segmentation channels and the values of its label map. spacing_mm: the isotropic grid
     it works on. hu_window: HU are clipped to it and divided by 1000. path_per_organ: which output gives the contour.
     segmentation_inputs: those of the cross-stitch network's segmentation path, empty: the daily scan alone.
-    released: ISO date. training, scores: as written on the card. limits: where not to trust it.
+    released: ISO date. training, scores: as written on the card (docs/models.md). limits: where not to trust it.
     Raises ModelRefused where a value does not fit this version of recontour.
     """
 
@@ -120,7 +120,10 @@ def read_card(folder: Path) -> ModelCard:
         if key not in raw:
             raise ModelRefused(f"the card has no {key}", where=f"{folder.name}/{CARD}")
     values: dict[str, Any] = {key: _frozen(value) for key, value in raw.items()}
-    return ModelCard(**values)
+    try:
+        return ModelCard(**values)
+    except (TypeError, AttributeError) as error:  # a number where a table or a list should be
+        raise ModelRefused("a value of the wrong kind", where=f"{folder.name}/{CARD}") from error
 
 
 def _frozen(value: Any) -> Any:

@@ -151,3 +151,17 @@ def test_every_released_model_is_whole():
         assert (listed.folder / "README.md").is_file()
         assert open_model(listed.name).card == listed.card
     assert models_folder().is_dir()
+
+
+@pytest.mark.parametrize("line", ["hu_window = 3", 'path_per_organ = "blend"'])
+def test_a_value_of_the_wrong_kind_is_a_fault_and_no_crash(tmp_path: Path, line: str):
+    folder = put_model(tmp_path)
+    rows = (folder / "card.toml").read_text().splitlines()
+    kept = [r for r in rows if not r.startswith(("hu_window", "[path", "bladder"))]
+    (folder / "card.toml").write_text("\n".join([line, *kept]))
+    (listed,) = list_models(tmp_path)
+    assert listed.fault == "a value of the wrong kind"
+
+
+def test_the_models_in_the_repository_are_what_their_cards_say():
+    assert [m.name for m in list_models() if m.fault] == [] and len(list_models()) > 0
