@@ -1,16 +1,21 @@
-"""Distances and overlaps against analytic shapes, brute force, and SimpleITK."""
+"""Distances and overlaps against analytic shapes, brute force, SimpleITK, DeepMind's surface-distance and MONAI."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import surface_distance
 from numpy.typing import NDArray
+from scipy.spatial import KDTree
 
 from recontour.errors import UsageError
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Mask
 from recontour.qa.metrics import added_path_length, common_ml, dice, surface_dice, surface_distances
+from recontour.qa.shape import volume_ml
 from recontour.qa.surface import squared_distances, surface_of
 
 # Unequal along every axis, and turned, so that a mixed-up axis shows.
@@ -126,6 +131,128 @@ def test_agrees_with_simpleitk_on_masks() -> None:
     hausdorff = sitk.HausdorffDistanceImageFilter()
     hausdorff.Execute(*images)
     assert surface_distances(a, b).hd_mm == pytest.approx(hausdorff.GetHausdorffDistance(), abs=0.9)
+
+
+def on_ellipsoid(half_axes: tuple[float, float, float], steps: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, 3) points on it, 180 / `steps` degrees apart, and the area |du x dv| that each stands for."""
+    u, v = np.meshgrid((np.arange(steps) + 0.5) * np.pi / steps, np.arange(2 * steps) * np.pi / steps, indexing="ij")
+    scale = np.asarray(half_axes)
+    points = scale * np.stack([np.sin(u) * np.cos(v), np.sin(u) * np.sin(v), np.cos(u)], -1)
+    along_u = scale * np.stack([np.cos(u) * np.cos(v), np.cos(u) * np.sin(v), -np.sin(u)], -1)
+    along_v = scale * np.stack([-np.sin(u) * np.sin(v), np.sin(u) * np.cos(v), 0 * u], -1)
+    return points.reshape(-1, 3), np.linalg.norm(np.cross(along_u, along_v), axis=-1).ravel()
+
+
+def ellipsoids_apart(a: tuple[float, float, float], b: tuple[float, float, float]) -> tuple[float, float]:
+    """Mean and largest distance of two concentric ellipsoids, by brute force."""
+    directed: list[tuple[float, float]] = []
+    for start, end in ((a, b), (b, a)):
+        points, areas = on_ellipsoid(start, 40)
+        distance = np.asarray(KDTree(on_ellipsoid(end, 200)[0]).query(points)[0])
+        directed.append((float(np.average(distance, weights=areas)), float(distance.max())))
+    return (directed[0][0] + directed[1][0]) / 2, max(directed[0][1], directed[1][1])
+
+
+def test_concentric_ellipsoids() -> None:
+    """Of the largest half axis the tip is (k - 1) a from the other ellipsoid, and nothing is farther."""
+    inner, outer = (10.0, 14.0, 18.0), (12.0, 16.8, 21.6)
+    mean, largest = ellipsoids_apart(inner, outer)
+    small, large = ellipsoid(FINE, inner), ellipsoid(FINE, outer)
+    found = surface_distances(small, large)
+    assert largest == pytest.approx(0.2 * 18, abs=0.03)
+    assert found.hd_mm == pytest.approx(0.2 * 18, abs=0.05)
+    assert found.msd_mm == pytest.approx(mean, abs=0.02)
+    assert dice(small, large) == pytest.approx(2 / (1 + 1.2**3), abs=3e-3)
+    assert volume_ml(large) == pytest.approx(4 / 3 * np.pi * 12 * 16.8 * 21.6 / 1000, rel=5e-3)
+
+
+VOXEL_MM = np.array((1.0, 0.5, 0.65))  # z, y, x: unequal along every axis
+DIAGONAL_MM = float(np.linalg.norm(VOXEL_MM))
+
+
+def turned_ellipsoid(
+    half_axes: tuple[float, float, float], centre: tuple[float, float, float], angle: float, voxels: float
+) -> LevelSet:
+    """Turned about z, on voxels `voxels` times as large as VOXEL_MM; the distance is right to first order at the
+    surface."""
+    spacing = voxels * VOXEL_MM
+    grid = Grid.of(np.ceil(np.array((62, 52, 60)) / spacing), spacing, (-30.0, -26.0, -31.0))
+    turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])
+    points = (grid.points() - np.asarray(centre)) @ turn.T
+    reach = np.linalg.norm(points / half_axes, axis=-1)
+    steepness = np.linalg.norm(points / np.square(half_axes), axis=-1)
+    return LevelSet(grid, np.clip((1 - reach) * reach / np.maximum(steepness, 1e-6), -12, 12).astype(np.float32))
+
+
+def pair_of(name: str, voxels: float = 1.0) -> tuple[LevelSet, LevelSet]:
+    first, second = {
+        "two ellipsoids": (((12, 20, 16), (1, 2, 3), 0.4), ((14, 17, 20), (3, 0, 1), -0.3)),
+        "concentric balls": (((15, 15, 15), (1, 0, 0), 0.0), ((18, 18, 18), (1, 0, 0), 0.0)),
+        "shifted balls": (((15, 15, 15), (1, 0, 0), 0.0), ((15, 15, 15), (1, 4, 0), 0.0)),
+    }[name]
+    return turned_ellipsoid(*first, voxels), turned_ellipsoid(*second, voxels)
+
+
+PAIRS = ("two ellipsoids", "concentric balls", "shifted balls")
+
+
+def deepmind(a: LevelSet, b: LevelSet) -> dict[str, Any]:
+    return surface_distance.compute_surface_distances(a.mask().array, b.mask().array, a.grid.spacing_mm)
+
+
+def deepmind_msd_mm(a: LevelSet, b: LevelSet) -> float:
+    return float(np.mean(surface_distance.compute_average_surface_distance(deepmind(a, b))))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_agrees_with_deepminds_surface_distance(name: str) -> None:
+    """It knows masks only, and puts a surface on the corners of all voxels that differ from a neighbour: a shell up to
+    half a voxel diagonal to both sides of the true surface. A distance between two shells is off by a diagonal at most.
+    Over a mean the starting points' share of it cancels, and the nearest place on the other shell is too near, by half
+    a diagonal at most.
+    """
+    a, b = pair_of(name)
+    theirs, ours = deepmind(a, b), surface_distances(a, b)
+    assert 0 < ours.msd_mm - deepmind_msd_mm(a, b) < DIAGONAL_MM / 2
+    for share, value in ((95, ours.hd95_mm), (100, ours.hd_mm)):
+        assert surface_distance.compute_robust_hausdorff(theirs, share) == pytest.approx(value, abs=DIAGONAL_MM)
+    for tolerance in (2.0, 3.0):
+        their_share = surface_distance.compute_surface_dice_at_tolerance(theirs, tolerance)
+        assert surface_dice(a, b, tolerance - DIAGONAL_MM) <= their_share
+        assert their_share <= surface_dice(a, b, tolerance + DIAGONAL_MM)
+    both = a.mask(), b.mask()
+    assert dice(*both) == pytest.approx(surface_distance.compute_dice_coefficient(*(m.array for m in both)))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_deepminds_mean_comes_closer_as_voxels_shrink(name: str) -> None:
+    """Its error is of the first order in the voxel: half the voxel, about half the error; ours is there already."""
+    coarse, fine = (pair_of(name, voxels) for voxels in (2.0, 1.0))
+    ours = surface_distances(*fine).msd_mm
+    assert surface_distances(*coarse).msd_mm == pytest.approx(ours, abs=0.01)
+    assert ours - deepmind_msd_mm(*fine) < 0.75 * (ours - deepmind_msd_mm(*coarse))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_agrees_with_monai(name: str) -> None:
+    """Its surface is the centres of the mask's outermost voxels: all inside the true surface, by up to a diagonal. What
+    both surfaces have in common of that cancels; the rest is at most half a diagonal in a mean, with which its count of
+    voxels instead of areas may interfere, and a diagonal in a maximum or percentile."""
+    import monai.metrics
+    import torch
+
+    a, b = pair_of(name)
+    ours = surface_distances(a, b)
+    masks = [torch.from_numpy(shape.mask().array[None, None].astype(np.float32)) for shape in (a, b)]
+    space: dict[str, Any] = {"include_background": True, "spacing": list(a.grid.spacing_mm)}
+    mean = monai.metrics.compute_average_surface_distance(*masks, symmetric=True, **space)
+    assert float(mean) == pytest.approx(ours.msd_mm, abs=DIAGONAL_MM / 2)
+    for share, value in ((95, ours.hd95_mm), (100, ours.hd_mm)):
+        theirs = monai.metrics.compute_hausdorff_distance(*masks, percentile=share, **space)
+        assert float(theirs) == pytest.approx(value, abs=DIAGONAL_MM)
+    overlap = float(monai.metrics.compute_dice(*masks))
+    assert dice(a.mask(), b.mask()) == pytest.approx(overlap, abs=1e-6)
+    assert dice(a, b) == pytest.approx(overlap, abs=0.005)  # voxels at the rim, in or out
 
 
 def test_dice_of_concentric_balls() -> None:
