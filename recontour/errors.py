@@ -11,6 +11,7 @@
         ├── AlignmentFailed   the two scans do not show the same region
         ├── ModelRefused      a released model is missing, changed or unfit
         ├── MemoryShort       the work does not fit into the memory at hand
+        ├── TrainingStopped   a training came to a loss or a gradient that is no number
         └── OutputRefused     the result could not be written or did not read back
 
 Every error says what was found, where, and what is allowed or can be done. None may hold a patient's
@@ -73,6 +74,10 @@ class ModelRefused(InputRefused):
 
 class MemoryShort(InputRefused):
     """The work does not fit into the memory at hand."""
+
+
+class TrainingStopped(InputRefused):
+    """A training that came to a loss or a gradient that is not finite."""
 
 
 class OutputRefused(InputRefused):
