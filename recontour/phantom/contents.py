@@ -1,8 +1,11 @@
-"""What a rectum holds: stool with texture, and gas that comes and goes. Changes stay inside the rectum's contour."""
+"""What rectum and bladder hold: stool with texture and gas that comes and goes; urine with or without contrast medium.
+Changes stay inside the organ's contour."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,53 @@ Array = NDArray[np.float32]
 WALL_MM = 3.0
 _GAS_BELOW_HU = -200.0
 _RIM_MM = 4.0
+_BLADDER_WALL_MM = 3.0
+
+
+@dataclass(frozen=True)
+class Urine:
+    """What a bladder holds. contrast_hu: how much the contrast medium adds where it is, 0 for none. share: of the
+    lumen's depth, from the back where it sinks to, that holds it; 1 where it is mixed. soft_mm: how wide its upper
+    level blurs."""
+
+    hu: float = 8.0
+    contrast_hu: float = 0.0
+    share: float = 1.0
+    soft_mm: float = 3.0
+
+    @staticmethod
+    def draw(rng: np.random.Generator, contrast_share: float) -> Urine:
+        """0 to 20 HU; with a chance of `contrast_share`, 100 to 400 HU more, layered or mixed."""
+        contrast = rng.uniform(100.0, 400.0) * float(rng.random() < contrast_share)
+        share = rng.uniform(0.15, 0.8) if rng.random() < 0.6 else 1.0
+        return Urine(float(rng.uniform(0.0, 20.0)), float(contrast), float(share), float(rng.uniform(1.0, 12.0)))
+
+    def at(self, y_mm: NDArray[np.floating[Any]], front_mm: float, back_mm: float) -> Array:
+        """HU at heights `y_mm` of a lumen that reaches from `front_mm` to `back_mm` (LPS y, the man on his back)."""
+        if self.share >= 1.0:
+            return np.full(y_mm.shape, self.hu + self.contrast_hu, np.float32)
+        level = back_mm - self.share * (back_mm - front_mm)
+        filled = 1.0 / (1.0 + np.exp(np.clip(-4.0 * (y_mm - level) / self.soft_mm, -50.0, 50.0)))
+        return (self.hu + self.contrast_hu * filled).astype(np.float32)
+
+
+def refill_bladder(volume: Volume, bladder: LevelSet, urine: Urine) -> Volume:
+    """The scan with other contents in the lumen, which begins 3 mm inside `bladder`; nothing else changes. What the
+    lumen held, be it contrast medium or a catheter's balloon, is gone."""
+    low, high = _box(volume.grid, bladder)
+    if min(np.subtract(high, low)) < 2:
+        return volume
+    part = tuple(slice(a, b) for a, b in zip(low, high, strict=True))
+    grid = volume.grid.crop(low, high)
+    depth = resample_level_set(bladder, grid).array
+    lumen = np.clip((depth - _BLADDER_WALL_MM) / 1.5 + 0.5, 0.0, 1.0)
+    y = grid.points()[..., 1]
+    inside = y[lumen > 0.5]
+    if not len(inside):
+        return volume
+    array = np.array(volume.array)
+    array[part] += lumen * (urine.at(y, float(inside.min()), float(inside.max())) - array[part])
+    return Volume(volume.grid, array)
 
 
 def refill(volume: Volume, rectum: LevelSet, rng: np.random.Generator, *, gas_goes: bool, pockets: int) -> Volume:
@@ -64,8 +114,8 @@ def _stool(inside: Array, depth: Array, grid: Grid, rng: np.random.Generator, ga
 
 
 def stool_texture(grid: Grid, rng: np.random.Generator) -> Array:
-    """(D, H, W) HU: soft stool around 25 to 55 HU, mottled, with fat-like and gas-speckled clumps."""
-    mean, clump, speckle = rng.uniform(20, 50), rng.uniform(8, 22), rng.uniform(0, 140)
+    """(D, H, W) HU: stool around 15 to 65 HU, from even to mottled, with fat-like and gas-speckled clumps."""
+    mean, clump, speckle = rng.uniform(15, 65), rng.uniform(3, 24), rng.uniform(0, 200)
     coarse = smooth_noise(grid, 6.0, rng)
     fine = smooth_noise(grid, 2.2, rng)
     holes = np.clip(fine - 1.6 + 0.4 * coarse, 0.0, 1.5)

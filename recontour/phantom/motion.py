@@ -3,12 +3,14 @@
 The daily image is I_daily(y) = I_planning(T(y)) with T(y) = A(y + u(y)): A rigid, `affine_daily_to_planning`, the
 patient's set-up and the daily scanner's own frame; u, `field_daily_to_planning`, what the soft tissue does: bladder and
 rectum filling, the prostate shifting and turning with them, a smooth few millimetres everywhere else, and nothing in
-bone. The image and the contours are warped by the same trilinear u, so the truth is exact whatever made it. Gas and
-stool change in the planning image before it is warped: the truth does not know of them.
+bone. The image and the contours are warped by the same trilinear u, so the truth is exact whatever made it. Gas,
+stool and urine change in the planning image before it is warped, the scanner's doing comes after: the truth knows of
+neither.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -20,9 +22,12 @@ from recontour.geometry.field import Field, jacobian_determinant
 from recontour.geometry.grid import Grid, Triple
 from recontour.geometry.resample import resample_level_set, resample_volume, sample
 from recontour.geometry.volume import LevelSet, Volume
-from recontour.phantom.contents import refill
+from recontour.phantom.body import CONTRAST_SHARE, CUT_SHARE
+from recontour.phantom.contents import Urine, refill, refill_bladder
 from recontour.phantom.flow import Floats, displace, flow_for_unit_time, knot_axes, random_flow, rigid_flow, source_flow
-from recontour.phantom.noise import draw_noise, noise_level_hu, without_noise
+from recontour.phantom.metal import metal_streaks, throws_far
+from recontour.phantom.noise import noise_level_hu, without_noise
+from recontour.phantom.scanner import MEDIUM_BLUR_MM, MEDIUM_PER_MM, Scanner, as_scanned
 
 Array = NDArray[np.float32]
 
@@ -42,13 +47,16 @@ class Motion:
 
     shift_mm, rotation_deg: the patient's set-up, about the middle of the planning scan.
     frame_offset_mm: where the daily frame of reference puts its origin; no motion, but it sits in the affine.
-    bladder_factor: daily over planning volume, kept between 30 and 600 ml.
+    bladder_factor: daily over planning volume, kept between 40 and 600 ml.
     rectum_log_change: log of the local volume change of the rectum at stations from its lower to its upper end.
     prostate_shift_mm, prostate_rotation_deg: of the prostate beyond what its neighbours push it.
     vesicle_shift_mm: of the seminal vesicles, beyond that.
     background_mm: standard deviation of the smooth motion of all soft tissue, per component.
     gas_goes, gas_pockets: whether rectal gas is gone, and how many pockets are new.
+    urine: what the bladder holds instead of what it held; None leaves it.
     hu_scale, noise: factor on (HU + 1000), and the daily noise relative to the planning scan's.
+    hu_offset, kernel_per_mm, overshoot, slice_mm, starvation: of the daily scanner, as in `Scanner`.
+    fov_share: diameter of the daily field of view over the body's width; below 1 it cuts the body.
     """
 
     seed: int = 0
@@ -65,21 +73,29 @@ class Motion:
     gas_pockets: int = 0
     hu_scale: float = 1.0
     noise: float = 1.0
+    urine: Urine | None = None
+    hu_offset: float = 0.0
+    kernel_per_mm: float = MEDIUM_PER_MM
+    overshoot: float = 0.0
+    slice_mm: float = 0.0
+    starvation: float = 0.0
+    fov_share: float = math.inf
 
     @staticmethod
     def draw(seed: int, severity: float = 1.0, frame_offset_mm: float = 0.0) -> Motion:
-        """A day. `severity` scales all motion; 1 is what clinics report: bladder 0.5 to 2 times, prostate 1 to 3 mm
-        standard deviation, most of it front-back and up-down (Langen and Jones, IJROBP 2001). `frame_offset_mm`: the
-        largest offset of the daily frame along each axis."""
+        """A day. `severity` scales all motion; 1 is what clinics report: bladder mostly 0.5 to 2 times, in one
+        day of eight up to 3.5 times, prostate 1 to 3 mm standard deviation, most of it front-back and up-down (Langen
+        and Jones, IJROBP 2001). `frame_offset_mm`: the largest offset of the daily frame along each axis."""
         rng = np.random.default_rng((seed, 1))
         s = severity
         gas = int(rng.choice(4, p=(0.3, 0.3, 0.25, 0.15)))
+        of_scanner = Scanner.draw(rng, float(rng.choice((1.0, 2.0, 2.5, 3.0, 5.0))))
         return Motion(
             seed=seed,
             shift_mm=_drawn(rng, (6.0, 5.0, 6.0), s, 20.0),
             rotation_deg=_drawn(rng, (1.2, 0.8, 1.2), s, 4.0),
             frame_offset_mm=_triple(rng.uniform(-1, 1, 3) * frame_offset_mm),
-            bladder_factor=float(np.exp(np.clip(rng.normal(0.0, 0.42), -0.69, 0.69) * s)),
+            bladder_factor=_bladder_change(rng, s),
             rectum_log_change=_station_changes(rng, s),
             prostate_shift_mm=_drawn(rng, (0.8, 2.0, 1.8), s, 8.0),
             prostate_rotation_deg=_drawn(rng, (3.5, 1.0, 1.0), s, 12.0),
@@ -87,9 +103,22 @@ class Motion:
             background_mm=float(rng.uniform(0.6, 1.6) * s),
             gas_goes=bool(rng.random() < 0.6),
             gas_pockets=gas,
-            hu_scale=float(rng.normal(1.0, 0.004)),
-            noise=float(rng.uniform(0.8, 1.3)),
+            hu_scale=of_scanner.hu_scale,
+            noise=float(rng.uniform(0.7, 1.5)),
+            urine=Urine.draw(rng, CONTRAST_SHARE) if rng.random() < 0.5 else None,
+            hu_offset=of_scanner.hu_offset,
+            kernel_per_mm=of_scanner.kernel_per_mm,
+            overshoot=of_scanner.overshoot,
+            slice_mm=of_scanner.slice_mm,
+            starvation=of_scanner.starvation,
+            fov_share=float(rng.uniform(0.82, 0.96)) if rng.random() < CUT_SHARE else math.inf,
         )
+
+    def scanner(self, body_mm: float) -> Scanner:
+        """The daily one; `body_mm`: the body's width."""
+        facts = (self.kernel_per_mm, self.overshoot, self.slice_mm, self.hu_scale, self.hu_offset, self.starvation)
+        scanner = Scanner(*facts)
+        return scanner.cut_to(self.fov_share * body_mm) if self.fov_share < math.inf else scanner
 
     def without_frame_offset(self) -> Motion:
         """The same day in the planning scan's own frame."""
@@ -101,7 +130,8 @@ class Movable:
     """A planning scan made ready to be moved often: what depends on the scan alone.
 
     knots: the lattice of the velocity, LPS-axial. mobility (D, H, W) of it: 0 in bone, air and at the rim, 1 in free
-    soft tissue. distance: organ -> signed distance in mm on `knots`, positive inside.
+    soft tissue. distance: organ -> signed distance in mm on `knots`, positive inside. held_mm: the blur that the scan
+    holds already, 0 for a made one without a scanner's doing.
     """
 
     volume: Volume
@@ -111,6 +141,7 @@ class Movable:
     mobility: Array
     distance: Mapping[str, Array]
     noise_hu: float
+    held_mm: float = MEDIUM_BLUR_MM
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,34 +182,69 @@ def prepare(
     noise_hu: float | None = None,
     clean: bool = False,
 ) -> Movable:
-    """What `move` needs of a scan whatever the motion. `clean`: the scan holds no noise of its own; `noise_hu` is
-    then what a daily scan gets."""
+    """What `move` needs of a scan whatever the motion. `clean`: the scan shows what is there and nothing of a
+    scanner, no noise, blur or streaks; `noise_hu` is then what a daily scan gets."""
     known = organs if organs is not None else _organs_in(level_sets)
     level = noise_level_hu(volume) if noise_hu is None else noise_hu
     knots = _knots(volume.grid, [level_sets[name] for name in known.values()])
     distance = {organ: _signed_distance(level_sets[name], knots) for organ, name in known.items()}
     mobility = _mobility(volume, knots, distance)
     still = volume if clean else without_noise(volume, level)
-    return Movable(still, level_sets, known, knots, mobility, distance, level)
+    return Movable(still, level_sets, known, knots, mobility, distance, level, 0.0 if clean else MEDIUM_BLUR_MM)
 
 
 def move_prepared(scan: Movable, motion: Motion, target: Grid | None = None) -> MovedScan:
     """As `move`, of a scan that `prepare` has seen."""
     rng = np.random.default_rng((motion.seed, 2))
-    affine = set_up(scan.volume.grid, motion)
     daily = target or _in_daily_frame(scan.volume.grid, motion)
-    truth = _truth(scan, motion, affine)
+    affine, truth = daily_to_planning(scan, motion)
+    image = _image(with_contents(scan, motion, rng), daily, affine, truth)
+    volume = as_pictured(scan, motion, Volume(daily, image), affine, rng)
+    shapes = {name: _shape(shape, affine, truth) for name, shape in scan.level_sets.items()}
+    return MovedScan(volume, shapes, affine, truth, motion)
+
+
+def daily_to_planning(scan: Movable, motion: Motion) -> tuple[Affine, Field]:
+    """The truth of a day: A, and u on a lattice of 3 mm in the daily frame that holds all that moves."""
+    affine = set_up(scan.volume.grid, motion)
+    return affine, _truth(scan, motion, affine)
+
+
+def with_contents(scan: Movable, motion: Motion, rng: np.random.Generator) -> Volume:
+    """The planning scan, not yet moved, with what rectum and bladder hold on the day."""
     volume = scan.volume
     if "rectum" in scan.organs and (motion.gas_goes or motion.gas_pockets):
         rectum = scan.level_sets[scan.organs["rectum"]]
         volume = refill(volume, rectum, rng, gas_goes=motion.gas_goes, pockets=motion.gas_pockets)
-    image = _image(volume, daily, affine, truth)
-    if motion.hu_scale != 1.0:
-        image = (image + 1000.0) * np.float32(motion.hu_scale) - 1000.0
-    if motion.noise * scan.noise_hu > 0:
-        image += draw_noise(daily, motion.noise * scan.noise_hu, rng)
-    shapes = {name: _shape(shape, affine, truth) for name, shape in scan.level_sets.items()}
-    return MovedScan(Volume(daily, np.maximum(image, -1024.0)), shapes, affine, truth, motion)
+    if "bladder" in scan.organs and motion.urine is not None:
+        volume = refill_bladder(volume, scan.level_sets[scan.organs["bladder"]], motion.urine)
+    return volume
+
+
+def as_pictured(scan: Movable, motion: Motion, image: Volume, affine: Affine, rng: np.random.Generator) -> Volume:
+    """`image`, the moved anatomy on a daily grid, as the day's scanner shows it: with the streaks of metal where the
+    scan is a made one, kernel, slice thickness, calibration, noise and field of view."""
+    if scan.held_mm == 0.0:
+        image = _with_streaks(scan.volume, image, affine, rng)
+    scanner = motion.scanner(_width_mm(scan.volume) if motion.fov_share < math.inf else math.inf)
+    return as_scanned(image, scanner, motion.noise * scan.noise_hu, rng, scan.held_mm)
+
+
+def _with_streaks(planning: Volume, image: Volume, affine: Affine, rng: np.random.Generator) -> Volume:
+    """Prostheses are rigid, and throw their streaks over grids that do not hold them; markers move with the organ."""
+    far = throws_far(planning)
+    streaks = metal_streaks(planning if far else image, rng)
+    if streaks is None:
+        return image
+    there = resample_volume(streaks, image.grid, affine, fill_hu=0.0) if far else streaks
+    return Volume(image.grid, image.array + there.array)
+
+
+def _width_mm(volume: Volume) -> float:
+    """Of the body: over all columns of the middle slices with more tissue than a couch has."""
+    middle = volume.array[len(volume.array) // 2]
+    thick = (middle > -300.0).sum(axis=0) * volume.grid.spacing_mm[1] > 50.0
+    return float(thick.sum()) * volume.grid.spacing_mm[2]
 
 
 def set_up(grid: Grid, motion: Motion) -> Affine:
@@ -204,14 +270,21 @@ def _drawn(rng: np.random.Generator, sd: Triple, severity: float, limit: float) 
     return _triple(np.clip(rng.normal(size=3) * sd * severity, -limit, limit))
 
 
+def _bladder_change(rng: np.random.Generator, severity: float) -> float:
+    spread = 0.95 if rng.random() < 0.125 else 0.42
+    return float(np.exp(np.clip(rng.normal(0.0, spread), -1.25, 1.25) * severity))
+
+
 def _triple(values: NDArray[np.float64]) -> Triple:
     return float(values[0]), float(values[1]), float(values[2])
 
 
 def _station_changes(rng: np.random.Generator, severity: float) -> tuple[float, ...]:
-    """Stool moves on: neighbouring stations change alike, distant ones need not."""
-    steps = rng.normal(0.0, 0.25) + np.cumsum(rng.normal(0.0, 0.28, _STATIONS)) - rng.normal(0.0, 0.2)
-    return tuple(float(v) for v in np.clip(steps, -0.8, 0.9) * severity)
+    """Stool moves on: neighbouring stations change alike, distant ones need not. On one day of eight the rectum is
+    emptied or filled as a whole."""
+    whole = rng.normal(0.0, 0.9 if rng.random() < 0.125 else 0.25)
+    steps = whole + np.cumsum(rng.normal(0.0, 0.28, _STATIONS)) - rng.normal(0.0, 0.2)
+    return tuple(float(v) for v in np.clip(steps, -1.6, 1.6) * severity)
 
 
 def _organs_in(level_sets: Mapping[str, LevelSet]) -> dict[str, str]:
@@ -362,7 +435,7 @@ def _bladder_flow(scan: Movable, motion: Motion, other: Array) -> Array:
 
 def _wanted_factor(scan: Movable, motion: Motion) -> float:
     volume_ml = scan.level_sets[scan.organs["bladder"]].volume_ml
-    low, high = min(30.0 / volume_ml, 1.0), max(600.0 / volume_ml, 1.0)
+    low, high = min(40.0 / volume_ml, 1.0), max(600.0 / volume_ml, 1.0)
     return float(np.clip(motion.bladder_factor, low, high))
 
 

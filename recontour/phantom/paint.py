@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from recontour.geometry.grid import Grid
-from recontour.phantom.contents import smooth_noise, stool_texture
-from recontour.phantom.shapes import Array, Points, Shape, box_of, open_points
+from recontour.phantom.body import Tissue
+from recontour.phantom.contents import Urine, smooth_noise, stool_texture
+from recontour.phantom.shapes import Array, Floats, Points, Shape, box_of, open_points, tube
 
 Hu = float | Array
 Layer = tuple[float, Hu]
@@ -20,9 +21,10 @@ class Painter:
     """`hu` (D, H, W) on `grid`, which lies along the LPS axes. Shapes are evaluated on every second pixel of a slice
     and interpolated: they are smooth, the textures painted into them are not."""
 
-    def __init__(self, grid: Grid, rng: np.random.Generator) -> None:
+    def __init__(self, grid: Grid, rng: np.random.Generator, tissue: Tissue) -> None:
         self.grid = grid
         self.rng = rng
+        self.tissue = tissue
         self.hu: Array = np.full(grid.size, -1000.0, np.float32)
         axes = [grid.origin_mm[2 - a] + grid.spacing_mm[a] * np.arange(grid.size[a]) for a in range(3)]
         self._z, self._y, self._x = axes
@@ -32,6 +34,7 @@ class Painter:
         self._smooth = smooth_noise(coarse, 6.0, rng)
         self._septa = smooth_noise(coarse, 7.0, rng)
         self._stool = stool_texture(coarse, rng)
+        self._lamellae = _lamellae(self._septa)
 
     def fill(self, shape: Shape, *layers: Layer, soft_mm: float = 1.0) -> None:
         """Paints the shape, then, inwards, further layers of it: (depth in mm, HU or texture). `soft_mm`: how wide a
@@ -89,19 +92,53 @@ class Painter:
 
         self.fill(slab, (0.0, -60.0), (2.0, -930.0))
 
+    def rod(self, start: Floats, end: Floats, radius_mm: float, hu: float) -> None:
+        """A thin straight piece from `start` to `end` (x, y, z), with its whole mass: points 0.25 mm apart are shared
+        out to the voxels they lie in. For what is smaller than a voxel."""
+        low, high = np.minimum(start, end) - radius_mm, np.maximum(start, end) + radius_mm
+        axes = [np.arange(a, b + 0.25, 0.25) for a, b in zip(low, high, strict=True)]
+        at = open_points(*axes)
+        inside = np.argwhere(tube(np.array([start, end]), [radius_mm] * 2)(at) > 0)
+        if not len(inside):
+            return
+        point = low + inside[:, ::-1] * 0.25
+        first = (self._x[0], self._y[0], self._z[0])
+        index = np.rint((point - first) / np.array(self.grid.spacing_mm)[::-1]).astype(int)[:, ::-1]
+        index = index[((index >= 0) & (index < self.grid.size)).all(axis=1)]
+        voxels, counts = np.unique(index, axis=0, return_counts=True)
+        share = np.minimum(counts * (0.25**3 / np.prod(self.grid.spacing_mm)), 1.0).astype(np.float32)
+        where = tuple(voxels.T)
+        self.hu[where] += share * (np.float32(hu) - self.hu[where])
+
     def fat(self) -> Array:
         """Fat with septa: thin sheets where a smooth noise passes zero, here and there."""
         sheets = np.exp(-((self._septa / 0.055) ** 2)) * np.clip(self._smooth + 0.4, 0, 1)
-        return (-106.0 + 4.0 * self._rough + 3.0 * self._smooth + 55.0 * sheets).astype(np.float32)
+        return (self.tissue.fat + 4.0 * self._rough + 3.0 * self._smooth + 55.0 * sheets).astype(np.float32)
+
+    def haze(self, soft: float) -> Array:
+        """Fat between the organs: veins, nerves and strands, more or less of it."""
+        share = np.clip(0.55 * self._rough + 0.5 * self._smooth + 1.7 * self.tissue.haze - 0.75, 0.0, 0.9)
+        return (self.tissue.fat + share * np.float32(soft - self.tissue.fat)).astype(np.float32)
 
     def muscle(self) -> Array:
-        """Muscle with fat between its bundles."""
-        streaks = np.clip(np.abs(self._rough) - 1.5, 0, 1.2) * np.clip(self._septa + 0.6, 0, 1)
-        return (56.0 + 4.0 * self._smooth - 40.0 * streaks).astype(np.float32)
+        """Muscle with fat between its bundles and, where it is marbled, in sheets along them."""
+        marbling = np.float32(self.tissue.marbling)
+        sheets = np.exp(-((self._lamellae / 0.16) ** 2)) * np.clip(self._smooth + 0.2 + marbling, 0, 1)
+        dots = np.clip(np.abs(self._rough) - 1.6 + 0.5 * marbling, 0, 1.2) * np.clip(self._septa + 0.6, 0, 1)
+        fat = np.clip(0.75 * marbling * sheets + 0.4 * dots, 0, 0.9)
+        lean = self.tissue.muscle + 4.0 * self._smooth
+        return (lean + fat * (np.float32(self.tissue.fat) - lean)).astype(np.float32)
 
-    def mottled(self, mean: float, fine: float, coarse: float) -> Array:
+    def mottled(self, mean: float) -> Array:
         """Gland tissue."""
-        return (mean + fine * 0.5 * self._rough + coarse * self._smooth).astype(np.float32)
+        uneven = np.float32(self.tissue.mottle_hu)
+        return (mean + uneven * (0.5 * self._rough + 0.7 * self._smooth)).astype(np.float32)
+
+    def urine(self, shape: Shape, urine: Urine) -> Array:
+        """What the bladder holds, by height: what is heavier lies at the back."""
+        low, high = box_of(shape, float(self._z[0]), float(self._z[-1]))
+        hu = urine.at(self._y[::2], float(low[1]) + 8.0, float(high[1]) - 8.0)
+        return np.broadcast_to(hu[:, None], self._septa.shape)
 
     def stool(self) -> Array:
         """What a bowel holds."""
@@ -137,6 +174,14 @@ class Painter:
         """Every second pixel to every pixel, linearly; the last one repeated."""
         height, width = (s.stop - s.start for s in fine[1:])
         return _doubled(_doubled(rough, 1, height), 2, width)
+
+
+def _lamellae(noise: Array) -> Array:
+    """The same noise squeezed to a third along y and sheared by x, as the bundles of the buttocks run."""
+    height, width = int(noise.shape[1]), int(noise.shape[2])
+    lean = np.abs(np.arange(width) - width // 2)
+    row = (3 * np.arange(height)[:, None] - 2 * lean[None, :]) % height
+    return np.asarray(noise[:, row, np.arange(width)[None, :]], np.float32)
 
 
 def _doubled(array: Array, axis: int, size: int) -> Array:

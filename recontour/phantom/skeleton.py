@@ -60,6 +60,8 @@ _TROCHANTER: Path = ((150, 30, 12, 6), (148, 27, -4, 11), (140, 22, -24, 17))
 _SHAFT: Path = ((136, 21, -30, 18), (130, 19, -52, 16.5), (129, 18, -76, 15), (126, 15, -220, 15))
 _LESSER: Path = ((130, 22, -50, 13), (112, 30, -58, 7.5))
 
+_STEM: Path = ((92, 1, 6, 6.5), (108, 6, -2, 6.5), (132, 17, -24, 11), (131, 19, -52, 8.5), (127, 16, -140, 6))
+
 _DISCS = ((117.0, 4.5), (153.0, 5.0))  # height, half thickness
 
 _GLUTEUS_MAXIMUS: Table = (
@@ -169,6 +171,17 @@ def _half_space(point: np.ndarray, outward: tuple[float, float, float], reach_mm
         return np.asarray(reach_mm - along, np.float32)
 
     return distance
+
+
+def prosthesis(left: bool) -> tuple[Shape, Shape, Shape]:
+    """A hip prosthesis: the cup's shell, its liner with the cement's seam, and head, neck and stem in one."""
+    sign = 1.0 if left else -1.0
+    head = np.array([sign * HEAD[0], HEAD[1], HEAD[2]])
+    socket = _half_space(head, (sign * 0.74, -0.28, -0.6), 4.0)
+    shell, liner = (both(ellipsoid(head, [r] * 3), socket) for r in (27.0, 23.5))
+    ball = ellipsoid(head, [15.0] * 3)
+    stem = union(ball, _tube(_STEM, sign), blend_mm=3.0)
+    return shell, liner, stem
 
 
 def spine(hips: Shape) -> Shape:

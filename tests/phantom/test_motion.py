@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -43,7 +45,10 @@ def man() -> Movable:
 
 
 SET_UP = {"shift_mm": (7.0, -5.0, 4.0), "rotation_deg": (2.0, -1.5, 3.0), "frame_offset_mm": (60.0, -110.0, 35.0)}
-QUIET = {"seed": 5, "noise": 0.0, "hu_scale": 1.0, "gas_goes": False, "gas_pockets": 0}
+QUIET = {
+    "seed": 5, "noise": 0.0, "hu_scale": 1.0, "hu_offset": 0.0, "gas_goes": False, "gas_pockets": 0, "urine": None,
+    "kernel_per_mm": 0.25, "overshoot": 0.0, "slice_mm": 0.0, "fov_share": math.inf,
+}  # fmt: skip
 
 
 def day(**changes: object) -> Motion:
