@@ -95,14 +95,18 @@ def score(
 
 
 def score_one(organ: str, found: LevelSet | None, truth: LevelSet, planes: Sequence[SlicePlane]) -> Score:
-    """One row; `found` may lie on another grid, and None, or a shape without volume, counts as lost."""
+    """One row; `found` may lie on another grid, and None, or a shape without volume, counts as lost.
+    Raises UsageError for a shape that leaves nothing of its grid outside."""
     wanted = contours_from_level_set(truth, planes)
     true = volume_ml(truth)
     if found is None or not (found.array > 0).any() or not (truth.array > 0).any():
         whole = added_path_length(wanted, [[] for _ in planes])
         return Score(organ, math.inf, math.inf, math.inf, 0.0, 0.0, 0.0, 0.0, whole, 0.0, true)
     on_grid = _around_both(found, truth)
-    gaps = gaps_between(surface_of(on_grid), surface_of(truth))
+    surfaces = surface_of(on_grid), surface_of(truth)
+    if any(surface.empty for surface in surfaces):  # it fills its grid to the edge: no distance would be true
+        raise UsageError("a shape without a surface", where=organ, allowed="a grid that reaches beyond the shape")
+    gaps = gaps_between(*surfaces)
     apart = gaps.distances()
     common = common_ml(on_grid, resample_level_set(truth, on_grid.grid))
     own = volume_ml(on_grid)  # each on its own grid: a tight one may not hold all of the other
