@@ -1,88 +1,97 @@
-"""The losses of the paper (eq. 1 to 6), each a mean over the batch, lower is better.
+"""The losses of the paper (eq. 1 to 6), each a mean over the batch, lower is better, float32.
 
-Shapes: (B, C, D, H, W) at one of the three output resolutions.
+Legend: B patches (both ways), K channels as LABELS, (d, h, w) voxels of one of the three output resolutions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
+from recontour.errors import UsageError
 from recontour.network.architectures import STARTS, STRIDES, Output
+from recontour.network.catalogue import BENDING, DICE_REGISTRATION, DICE_SEGMENTATION, LABELS, SIMILARITY
 from recontour.network.warp import warp
+from recontour.train.batch import Batch
+from recontour.train.boundary import boundary_loss
+from recontour.train.mind import mind_loss
+from recontour.train.settings import LossSettings
 
-RESOLUTIONS = range(3)
+BOUNDARY = "boundary"
+RESOLUTIONS = range(len(STRIDES))
 FLAT = 1e-4  # variance, (HU / 1000)^2, about that of noise: below it there is nothing to correlate
 
+Size = tuple[int, int, int]
 
-@dataclass(frozen=True)
-class LossWeights:
-    """w0 to w3 of eq. 6; the paper keeps the bending energy at 0.5.
 
-    local_window: side, in voxels of each resolution, of the windows that the correlation is taken in; 0: the whole
-    patch, as in the paper.
+def loss_terms(output: Output, batch: Batch, loss: LossSettings, names: Sequence[str]) -> dict[str, Tensor]:
+    """The terms `names` (of the catalogue's LOSSES, and "boundary"), unweighted, each a float32 scalar.
+
+    batch: what `output` was made from, both ways. A term is the mean over the three resolutions (deep supervision);
+    images and labels are cropped and strided to each. Raises UsageError where `output` lacks what a term is of.
     """
-
-    similarity: float = 1.0
-    dice_registration: float = 1.0
-    dice_segmentation: float = 1.0
-    bending: float = 0.5
-    local_window: int = 0
+    with torch.autocast(batch.fixed.device.type, enabled=False):
+        rows = [_terms_at(k, output, batch, loss, names) for k in RESOLUTIONS]
+        return {name: torch.stack([row[name] for row in rows]).mean() for name in names}
 
 
-@dataclass(frozen=True)
-class Batch:
-    """fixed, moving: (B, 1, n, n, n) float32, HU / 1000. fixed_labels, moving_labels: (B, 1, n, n, n) int64."""
-
-    fixed: Tensor
-    moving: Tensor
-    fixed_labels: Tensor
-    moving_labels: Tensor
-
-    def both_ways(self) -> Batch:
-        """Twice the batch: fixed and moving swapped in the second half (section III-B)."""
-
-        def doubled(a: Tensor, b: Tensor) -> Tensor:
-            return torch.cat([a, b])
-
-        return Batch(
-            doubled(self.fixed, self.moving),
-            doubled(self.moving, self.fixed),
-            doubled(self.fixed_labels, self.moving_labels),
-            doubled(self.moving_labels, self.fixed_labels),
-        )
-
-
-def joint_loss(output: Output, batch: Batch, weights: LossWeights, classes: int) -> tuple[Tensor, dict[str, float]]:
-    """Eq. 6, a third for each resolution (deep supervision), and its terms by name before weighting."""
-    sums: dict[str, Tensor] = {}
-    for k in RESOLUTIONS:
-        for name, term in _terms(output, batch, k, weights.local_window, classes).items():
-            sums[name] = sums.get(name, torch.zeros(())) + term / len(RESOLUTIONS)
-    total = sum((getattr(weights, name) * term for name, term in sums.items()), torch.zeros(()))
-    return total, {name: float(term.detach()) for name, term in sums.items()}
-
-
-def _terms(output: Output, batch: Batch, k: int, window: int, classes: int) -> dict[str, Tensor]:
+def _terms_at(k: int, output: Output, batch: Batch, loss: LossSettings, names: Sequence[str]) -> dict[str, Tensor]:
     terms: dict[str, Tensor] = {}
-    truth = None
-    if output.logits is not None:
-        truth = one_hot(at_resolution(batch.fixed_labels, k, tuple(output.logits[k].shape[2:])), classes)
-        terms["dice_segmentation"] = dice_loss(output.logits[k].float().softmax(dim=1), truth)
-    if output.field_mm is not None:
-        field = output.field_mm[k].float()
-        size = tuple(field.shape[2:])
-        if truth is None:
-            truth = one_hot(at_resolution(batch.fixed_labels, k, size), classes)
-        fixed = at_resolution(batch.fixed, k, size)
-        moved = warp(batch.moving, field, STARTS[k], STRIDES[k])
-        labels = warp(one_hot(batch.moving_labels, classes), field, STARTS[k], STRIDES[k])
-        terms["similarity"] = local_ncc_loss(fixed, moved, window) if window else ncc_loss(fixed, moved)
-        terms["dice_registration"] = dice_loss(labels, truth)
-        terms["bending"] = bending_energy(field, float(STRIDES[k]))
+    if {SIMILARITY, BENDING, DICE_REGISTRATION} & set(names):
+        field, size = _field(output, k)
+        if SIMILARITY in names:
+            moved = warp(batch.moving, field, STARTS[k], STRIDES[k])
+            terms[SIMILARITY] = similarity_loss(at_resolution(batch.fixed, k, size), moved, loss, float(STRIDES[k]))
+        if BENDING in names:
+            terms[BENDING] = bending_energy(field, float(STRIDES[k]))
+        if DICE_REGISTRATION in names:
+            truth = true_shares(batch, k, size)
+            terms[DICE_REGISTRATION] = dice_loss(warped_shares(output, batch, k), truth, batch.known)
+    if {DICE_SEGMENTATION, BOUNDARY} & set(names):
+        probabilities, size = _probabilities(output, k)
+        if DICE_SEGMENTATION in names:
+            terms[DICE_SEGMENTATION] = dice_loss(probabilities, true_shares(batch, k, size), batch.known)
+        if BOUNDARY in names:
+            labels = at_resolution(batch.fixed_labels, k, size)
+            terms[BOUNDARY] = boundary_loss(probabilities, labels, batch.known, float(STRIDES[k]))
     return terms
+
+
+def warped_shares(output: Output, batch: Batch, k: int) -> Tensor:
+    """The moving labels, one-hot, warped by the field of resolution k: (B, K, d, h, w) float32, 0 to 1.
+
+    A channel that is not known in a patch is 0 there, as in `true_shares`.
+    """
+    field, _ = _field(output, k)
+    return warp(_known_one_hot(batch.moving_labels, batch.known), field, STARTS[k], STRIDES[k])
+
+
+def true_shares(batch: Batch, k: int, size: Size) -> Tensor:
+    """The fixed labels, one-hot, at resolution k with `size` voxels: (B, K, d, h, w) float32, 0 or 1."""
+    return _known_one_hot(at_resolution(batch.fixed_labels, k, size), batch.known)
+
+
+def _known_one_hot(labels: Tensor, known: Tensor) -> Tensor:
+    return one_hot(labels, len(LABELS)) * known[:, :, None, None, None]
+
+
+def _field(output: Output, k: int) -> tuple[Tensor, Size]:
+    if output.field_mm is None:
+        raise UsageError("a loss of the displacements", where="loss", allowed="for a network that registers")
+    return output.field_mm[k].float(), _size(output.field_mm[k])
+
+
+def _probabilities(output: Output, k: int) -> tuple[Tensor, Size]:
+    if output.logits is None:
+        raise UsageError("a loss of the segmentation", where="loss", allowed="for a network that segments")
+    return output.logits[k].float().softmax(dim=1), _size(output.logits[k])
+
+
+def _size(tensor: Tensor) -> Size:
+    d, h, w = tensor.shape[2:]
+    return d, h, w
 
 
 def at_resolution(image: Tensor, k: int, size: tuple[int, ...]) -> Tensor:
@@ -96,21 +105,31 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return torch.cat([(labels == c).float() for c in range(classes)], dim=1)
 
 
-def dice_loss(probabilities: Tensor, truth: Tensor) -> Tensor:
+def dice_loss(probabilities: Tensor, truth: Tensor, known: Tensor) -> Tensor:
     """Eq. 1: 1 - mean over classes of 2 |A B| / (|A| + |B|), sums over the batch as well as the voxels.
 
-    One voxel is added above and below, so that a class that is rightly absent counts as found.
+    probabilities, truth: (B, K, d, h, w). known: (B, K) bool; what is not known counts in no sum, and a class that no
+    patch knows is not in the mean (0 where none is). One voxel is added above and below, so that a class that is
+    rightly absent counts as found.
     """
-    over = (0, 2, 3, 4)
-    shared, both = (probabilities * truth).sum(over), probabilities.sum(over) + truth.sum(over)
-    return 1.0 - ((2.0 * shared + 1.0) / (both + 1.0)).mean()
+    shared = ((probabilities * truth).sum((2, 3, 4)) * known).sum(0)  # (K,)
+    both = ((probabilities.sum((2, 3, 4)) + truth.sum((2, 3, 4))) * known).sum(0)
+    taught = known.any(dim=0)
+    missing = 1.0 - (2.0 * shared + 1.0) / (both + 1.0)
+    return (missing * taught).sum() / taught.sum().clamp(min=1)
+
+
+def similarity_loss(fixed: Tensor, moved: Tensor, loss: LossSettings, spacing_mm: float) -> Tensor:
+    """How unlike the daily and the warped planning scan are, (B, 1, d, h, w) both, as `loss.similarity` has it."""
+    if loss.similarity == "mind":
+        return mind_loss(fixed, moved, spacing_mm)
+    return local_ncc_loss(fixed, moved, loss.local_window) if loss.similarity == "local-ncc" else ncc_loss(fixed, moved)
 
 
 def ncc_loss(fixed: Tensor, moved: Tensor) -> Tensor:
-    """Eq. 2: 1 - the correlation coefficient over each patch, (B, 1, ...) both."""
-    a = fixed - fixed.mean(dim=(1, 2, 3, 4), keepdim=True)
-    b = moved - moved.mean(dim=(1, 2, 3, 4), keepdim=True)
+    """Eq. 2: 1 - the correlation coefficient over each patch, (B, 1, d, h, w) both."""
     over = (1, 2, 3, 4)
+    a, b = fixed - fixed.mean(over, keepdim=True), moved - moved.mean(over, keepdim=True)
     scale = ((a * a).mean(over) + FLAT).sqrt() * ((b * b).mean(over) + FLAT).sqrt()
     return (1.0 - (a * b).mean(over) / scale).mean()
 
@@ -134,21 +153,23 @@ def local_ncc_loss(fixed: Tensor, moved: Tensor, window: int) -> Tensor:
 def bending_energy(field_mm: Tensor, spacing_mm: float) -> Tensor:
     """Eq. 3: the mean over voxels of the squared Frobenius norm of the Hessian, all components, in 1 / mm^2.
 
-    By central differences, at the voxels whose neighbours all lie inside. Mixed derivatives count twice.
+    field_mm: (B, 3, d, h, w). By central differences, at the voxels whose neighbours all lie inside.
     """
-    u = field_mm
-    c = slice(1, -1)
-    total = torch.zeros(u.shape[0], *(n - 2 for n in u.shape[2:]), dtype=u.dtype, device=u.device)
-    for axis in (2, 3, 4):
-        total = total + _second(u, axis, axis)[:, :, c, c, c].square().sum(1)
-    for a, b in ((2, 3), (2, 4), (3, 4)):
-        total = total + 2.0 * _second(u, a, b)[:, :, c, c, c].square().sum(1)
-    return total.mean() / spacing_mm**4
+    pure = [_second(field_mm, axis, axis).square() for axis in (2, 3, 4)]
+    mixed = [2.0 * _second(field_mm, a, b).square() for a, b in ((2, 3), (2, 4), (3, 4))]  # the Hessian has them twice
+    return sum(pure + mixed, torch.zeros_like(pure[0])).sum(1).mean() / spacing_mm**4
 
 
 def _second(u: Tensor, a: int, b: int) -> Tensor:
-    """The second difference along axes a and b, valid away from the border (torch.roll wraps around there)."""
+    """The second difference along axes a and b, away from the border."""
     if a == b:
-        return u.roll(-1, a) - 2.0 * u + u.roll(1, a)
-    ahead, behind = u.roll(-1, a), u.roll(1, a)
-    return (ahead.roll(-1, b) - ahead.roll(1, b) - behind.roll(-1, b) + behind.roll(1, b)) / 4.0
+        return _neighbours(u, {a: 1}) - 2.0 * _neighbours(u, {}) + _neighbours(u, {a: -1})
+    same = _neighbours(u, {a: 1, b: 1}) + _neighbours(u, {a: -1, b: -1})
+    return (same - _neighbours(u, {a: 1, b: -1}) - _neighbours(u, {a: -1, b: 1})) / 4.0
+
+
+def _neighbours(u: Tensor, steps: dict[int, int]) -> Tensor:
+    """Of every voxel but the outermost, the one that lies `steps` (axis -> -1 or 1) away."""
+    for axis in (2, 3, 4):
+        u = u.narrow(axis, 1 + steps.get(axis, 0), u.shape[axis] - 2)
+    return u

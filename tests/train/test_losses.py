@@ -1,26 +1,44 @@
-"""The losses against arithmetic done by hand, on ramps."""
+"""The losses against arithmetic done by hand on ramps, against MONAI and numpy, and on a ball that is known to move."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 import torch
+from monai.losses.deform import BendingEnergyLoss
+from monai.losses.dice import DiceLoss
+from monai.losses.image_dissimilarity import LocalNormalizedCrossCorrelationLoss
 
-from recontour.network.architectures import Output, output_sizes
+from recontour.errors import UsageError
+from recontour.network.architectures import STARTS, STRIDES, Output, output_sizes
+from recontour.network.catalogue import ARCHITECTURES, LABELS, LOSSES
+from recontour.train.batch import Batch
 from recontour.train.losses import (
-    Batch,
-    LossWeights,
     at_resolution,
     bending_energy,
     dice_loss,
-    joint_loss,
     local_ncc_loss,
+    loss_terms,
     ncc_loss,
     one_hot,
+    true_shares,
+    warped_shares,
 )
+from recontour.train.settings import LossSettings
 
 Z, Y, X = torch.meshgrid(torch.arange(6.0), torch.arange(7.0), torch.arange(8.0), indexing="ij")
 RAMP = (3 * Z + 5 * Y - X)[None, None]
+ALL_OF_4 = torch.ones(1, 4, dtype=torch.bool)
+N = 64
+SHIFT_MM = (4.0, -3.0, 2.0)  # x, y, z; from the daily to the planning scan
+WITH_BOUNDARY = (*LOSSES, "boundary")
+
+
+def noise(*size: int, seed: int = 1, scale: float = 1.0) -> torch.Tensor:
+    return scale * torch.randn(*size, generator=torch.Generator().manual_seed(seed))
+
+
+# --- correlation ---
 
 
 def test_correlation_does_not_care_for_gain_and_offset_but_for_sign():
@@ -35,10 +53,11 @@ def test_correlation_of_two_ramps_by_hand():
     assert float(ncc_loss((X + Y)[None, None], X[None, None])) == pytest.approx(want, abs=1e-4)
 
 
-def test_each_patch_of_a_batch_has_its_own_correlation():
-    one = torch.cat([RAMP, RAMP])
-    two = torch.cat([RAMP + 100, -RAMP])
-    assert float(ncc_loss(one, two)) == pytest.approx(1.0, abs=1e-4)
+def test_correlation_as_numpy_has_it_each_patch_by_itself():
+    a = noise(3, 1, 5, 6, 7, scale=10.0)
+    b = 0.4 * a + noise(3, 1, 5, 6, 7, seed=2, scale=8.0) + torch.tensor([0.0, 40.0, -70.0]).reshape(3, 1, 1, 1, 1)
+    want = np.mean([1 - np.corrcoef(a[i].flatten().numpy(), b[i].flatten().numpy())[0, 1] for i in range(3)])
+    assert float(ncc_loss(a, b)) == pytest.approx(want, abs=1e-5)
 
 
 def test_local_correlation_sees_what_changes_sign_from_place_to_place():
@@ -49,13 +68,56 @@ def test_local_correlation_sees_what_changes_sign_from_place_to_place():
     assert float(local_ncc_loss(X[None, None], bent, 3)) == pytest.approx(1 - (4 + 2 * 0.75) / 6, abs=1e-3)
 
 
+@pytest.mark.parametrize("window", [3, 5])
+def test_local_correlation_is_monais_where_no_window_leaves_the_patch(window: int):
+    # MONAI pads with zeros and has the value less 1; inside the patch both are the same squared correlations.
+    a = noise(2, 1, 9, 10, 11, scale=10.0)
+    b = 0.5 * a + noise(2, 1, 9, 10, 11, seed=2, scale=5.0)
+    theirs = LocalNormalizedCrossCorrelationLoss(kernel_size=window, reduction="none")(a, b)
+    inside = slice(window // 2, -(window // 2))
+    want = 1.0 + float(theirs[..., inside, inside, inside].mean())
+    assert float(local_ncc_loss(a, b, window)) == pytest.approx(want, abs=1e-4)
+
+
+# --- overlap ---
+
+
 def test_dice_by_hand():
     truth = one_hot(torch.tensor([0, 0, 1, 1, 1, 2]).reshape(1, 1, 1, 1, 6), 4)
     guess = one_hot(torch.tensor([0, 1, 1, 1, 2, 0]).reshape(1, 1, 1, 1, 6), 4)
     # (2 * shared + 1) / (both + 1): background 1 of 2 + 2, class 1 2 of 3 + 3, class 2 none of 1 + 1, class 3 absent
     want = 1 - np.mean([3 / 5, 5 / 7, 1 / 3, 1 / 1])
-    assert float(dice_loss(guess, truth)) == pytest.approx(want, abs=1e-6)
-    assert float(dice_loss(truth, truth)) == pytest.approx(0.0, abs=1e-6)
+    assert float(dice_loss(guess, truth, ALL_OF_4)) == pytest.approx(want, abs=1e-6)
+    assert float(dice_loss(truth, truth, ALL_OF_4)) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_dice_is_monais_over_the_whole_batch():
+    probabilities = noise(3, 5, 4, 5, 6).softmax(dim=1)
+    truth = one_hot(torch.randint(0, 5, (3, 1, 4, 5, 6), generator=torch.Generator().manual_seed(4)), 5)
+    want = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)(probabilities, truth)
+    got = dice_loss(probabilities, truth, torch.ones(3, 5, dtype=torch.bool))
+    assert float(got) == pytest.approx(float(want), abs=1e-6)
+
+
+def test_dice_without_what_was_not_contoured():
+    probabilities = noise(2, 3, 4, 5, 6).softmax(dim=1).requires_grad_()
+    truth = one_hot(torch.randint(0, 3, (2, 1, 4, 5, 6), generator=torch.Generator().manual_seed(4)), 3)
+    known = torch.tensor([[True, True, False], [True, False, False]])
+
+    def alone(patches: slice, channel: int) -> float:
+        theirs = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
+        return float(theirs(probabilities[patches, [channel]], truth[patches, [channel]]).detach())
+
+    got = dice_loss(probabilities, truth, known)
+    want = (alone(slice(0, 2), 0) + alone(slice(0, 1), 1)) / 2  # class 1 from the first patch, class 2 not at all
+    assert float(got.detach()) == pytest.approx(want, abs=1e-6)
+    got.backward()
+    taught = probabilities.grad.abs().sum((2, 3, 4)) > 0
+    assert taught.tolist() == known.tolist()
+    assert float(dice_loss(probabilities, truth, torch.zeros_like(known)).detach()) == 0.0
+
+
+# --- bending ---
 
 
 def test_bending_energy_of_polynomials_by_hand():
@@ -63,8 +125,21 @@ def test_bending_energy_of_polynomials_by_hand():
     # u_x = x^2: d2/dx2 = 2. u_y = 3 x y: d2/dxdy = 3, counted twice. u_z = z^2 / 2: 1. 4 + 18 + 1.
     field = torch.stack([X * X, 3 * X * Y, Z * Z / 2])[None]
     assert float(bending_energy(field, 1.0)) == pytest.approx(23.0, rel=1e-5)
-    # the same numbers on a lattice of 2 mm: second derivatives a quarter, squares a sixteenth
-    assert float(bending_energy(field, 2.0)) == pytest.approx(23.0 / 16, rel=1e-5)
+
+
+def test_bending_energy_is_of_mm_at_any_spacing():
+    # u_x = 0.3 x^2 + 0.1 y z with x, y, z in mm: (2 * 0.3)^2 + 2 * 0.1^2, sampled every 2 mm
+    field = torch.stack([0.3 * (2 * X) ** 2 + 0.1 * (2 * Y) * (2 * Z), 0 * X, 5 + 2 * Y])[None]
+    assert float(bending_energy(field, 2.0)) == pytest.approx(0.36 + 0.02, rel=1e-4)
+
+
+def test_bending_energy_is_monais_summed_over_the_components():
+    field = noise(2, 3, 5, 6, 7)
+    want = 3.0 * float(BendingEnergyLoss()(field))  # theirs is the mean of the three
+    assert float(bending_energy(field, 1.0)) == pytest.approx(want, rel=1e-5)
+
+
+# --- three resolutions, direction and units ---
 
 
 def test_ground_truth_is_cropped_and_strided():
@@ -77,49 +152,151 @@ def test_ground_truth_is_cropped_and_strided():
         assert got[0, 0, 0, 0].tolist() == [first + step * i for i in range(size)]
 
 
-def shifted_pair(n: int = 64) -> tuple[Batch, tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
-    """The daily scan is the planning scan seen 2 mm further along x, 1 mm back along z; and its true field."""
-    torch.manual_seed(3)
-    moving = torch.nn.functional.avg_pool3d(torch.randn(1, 1, n + 4, n + 4, n + 4), 5, 1, 0)
-    moving = torch.nn.functional.pad(moving, (2, 2, 2, 2, 2, 2))[..., 2:-2, 2:-2, 2:-2]
-    labels = (moving > 0.05).long()
-    fixed, fixed_labels = (t.roll((1, -2), (2, 4)) for t in (moving, labels))
-    shift = torch.tensor([2.0, 0.0, -1.0]).reshape(1, 3, 1, 1, 1)
-    fields = tuple(shift.expand(1, 3, s, s, s).contiguous() for s in output_sizes(n))
-    logits = tuple(40.0 * one_hot(at_resolution(fixed_labels, k, (s,) * 3), 2) for k, s in enumerate(output_sizes(n)))
-    return Batch(fixed, moving, fixed_labels, labels), fields, logits
+def balls(centre_xyz: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor]:
+    """A soft bright ball of 6 mm radius on a ramp that moves with it, and its labels (4, with a 1 around its core)."""
+    z, y, x = torch.meshgrid(*[torch.arange(float(N))] * 3, indexing="ij")
+    dx, dy, dz = (a - c for a, c in zip((x, y, z), centre_xyz, strict=True))
+    r = (dx * dx + dy * dy + dz * dz).sqrt()
+    scan = 0.5 * torch.sigmoid(6.0 - r) + 0.004 * dx + 0.002 * dy - 0.003 * dz
+    labels = 4 * (r <= 9).long() - 3 * (r <= 6).long()
+    return scan[None, None], labels[None, None]
 
 
-def test_the_true_field_and_labels_lose_nothing_at_any_resolution():
-    batch, fields, logits = shifted_pair()
-    total, terms = joint_loss(Output(fields, logits), batch, LossWeights(), 2)
-    assert terms == pytest.approx(
-        {"similarity": 0, "dice_registration": 0, "dice_segmentation": 0, "bending": 0}, abs=0.02
+def moved_ball() -> Batch:
+    """Planning: the ball at (33, 31, 32). Daily: at that less SHIFT_MM, so it shows planning content at x + u."""
+    centre = (33.0, 31.0, 32.0)
+    moving, moving_labels = balls(centre)
+    fixed, fixed_labels = balls(tuple(c - s for c, s in zip(centre, SHIFT_MM, strict=True)))
+    return Batch(fixed, moving, fixed_labels, moving_labels, torch.ones(1, 5, dtype=torch.bool))
+
+
+def fields_of(shift_xyz: tuple[float, ...]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    shift = torch.tensor(shift_xyz).reshape(1, 3, 1, 1, 1)
+    coarse, mid, fine = (shift.expand(1, 3, s, s, s).contiguous() for s in output_sizes(N))
+    return coarse, mid, fine
+
+
+def logits_of(labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    sizes = output_sizes(N)
+    coarse, mid, fine = (40.0 * one_hot(at_resolution(labels, k, (s,) * 3), 5) for k, s in enumerate(sizes))
+    return coarse, mid, fine
+
+
+@pytest.mark.parametrize("k", range(3))
+def test_a_field_in_mm_from_daily_to_planning_brings_the_ball_where_the_daily_scan_has_it(k: int):
+    batch = moved_ball()
+    shares = warped_shares(Output(fields_of(SHIFT_MM), None), batch, k)
+    ball = shares[0, 1] + shares[0, 4]  # (d, h, w), of one output voxel START + STRIDE * index mm from the corner
+    mm = STARTS[k] + STRIDES[k] * torch.arange(float(ball.shape[0]))
+    mass = ball.sum()
+    where = [float((ball.sum(o) * mm).sum() / mass) for o in ((0, 1), (0, 2), (1, 2))]  # x, y, z
+    assert where == pytest.approx([33.0 - 4.0, 31.0 + 3.0, 32.0 - 2.0], abs=STRIDES[k] / 4)
+
+
+def test_the_true_field_and_labels_lose_nothing_and_the_opposite_field_much():
+    batch = moved_ball()
+    settings = LossSettings()
+    true = loss_terms(Output(fields_of(SHIFT_MM), logits_of(batch.fixed_labels)), batch, settings, WITH_BOUNDARY)
+    assert {k: float(v) for k, v in true.items()} == pytest.approx(dict.fromkeys(WITH_BOUNDARY, 0.0), abs=0.02)
+    back = (-4.0, 3.0, -2.0)
+    worse = loss_terms(Output(fields_of(back), logits_of(batch.moving_labels)), batch, settings, WITH_BOUNDARY)
+    assert all(float(worse[name]) > 0.15 for name in WITH_BOUNDARY if name != "bending"), worse
+
+
+@pytest.mark.parametrize("similarity", ["ncc", "local-ncc", "mind"])
+def test_every_registration_loss_pulls_the_field_from_daily_to_planning(similarity: str):
+    batch = moved_ball()
+    for name in ("similarity", "dice_registration"):
+        start = tuple(f.requires_grad_() for f in fields_of((0.1, 0.1, 0.1)))
+        settings = LossSettings(similarity=similarity)
+        loss_terms(Output(start, None), batch, settings, (name,))[name].backward()
+        voxels_too_large = name == "dice_registration"  # 4 mm, for the slope of a shell of 3 mm
+        for field in start[voxels_too_large:]:  # a step down the slope has the signs of SHIFT_MM
+            pulled = -field.grad.sum((0, 2, 3, 4))
+            assert torch.equal(pulled.sign(), torch.tensor(SHIFT_MM).sign()), (name, pulled)
+
+
+def test_a_term_is_the_mean_of_its_values_at_the_three_resolutions():
+    batch, names = moved_ball(), ("dice_registration", "bending")
+    mm = [STARTS[k] + STRIDES[k] * torch.arange(float(s)) for k, s in enumerate(output_sizes(N))]
+    curved = [0.01 * (x - 32) ** 2 for x in mm]  # u_x = 0.01 x^2: (2 * 0.01)^2 at each of the three
+    coarse, mid, fine = (
+        torch.stack([c.expand(len(c), len(c), -1), *torch.zeros(2, len(c), len(c), len(c))])[None] for c in curved
     )
-    wrong = tuple(-f for f in fields)
-    worse, _ = joint_loss(Output(wrong, logits), batch, LossWeights(), 2)
-    assert float(worse) > float(total) + 0.5
+    got = loss_terms(Output((coarse, mid, fine), None), batch, LossSettings(), names)
+    assert float(got["bending"]) == pytest.approx(4e-4, rel=1e-3)
+    one = loss_terms(Output((2 * coarse, mid, fine), None), batch, LossSettings(), names)
+    assert float(one["bending"]) == pytest.approx(4e-4 * (4 + 1 + 1) / 3, rel=1e-3)
+    theirs = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
+    output = Output((coarse, mid, fine), None)
+    each = [theirs(warped_shares(output, batch, k), true_shares(batch, k, (s,) * 3)) for k, s in enumerate((9, 14, 24))]
+    assert float(got["dice_registration"]) == pytest.approx(float(sum(each)) / 3, abs=1e-6)
 
 
-def test_weights_multiply_their_terms():
-    batch, fields, logits = shifted_pair()
-    wrong = tuple(-f for f in fields)
-    weights = LossWeights(similarity=2.0, dice_registration=3.0, dice_segmentation=5.0, bending=7.0)
-    total, terms = joint_loss(Output(wrong, logits), batch, weights, 2)
-    by_hand = sum(getattr(weights, name) * value for name, value in terms.items())
-    assert float(total) == pytest.approx(by_hand, rel=1e-5)
+# --- what is asked for ---
 
 
-def test_a_network_without_a_head_has_no_such_term():
-    batch, fields, logits = shifted_pair()
-    assert set(joint_loss(Output(None, logits), batch, LossWeights(), 2)[1]) == {"dice_segmentation"}
-    only = joint_loss(Output(fields, None), batch, LossWeights(), 2)[1]
-    assert set(only) == {"similarity", "dice_registration", "bending"}
+@pytest.mark.parametrize("architecture", sorted(ARCHITECTURES))
+def test_a_network_has_the_terms_of_its_row_and_no_others(architecture: str):
+    row, batch = ARCHITECTURES[architecture], moved_ball()
+    output = Output(
+        fields_of(SHIFT_MM) if "field" in row.heads else None,
+        logits_of(batch.fixed_labels) if "segmentation" in row.heads else None,
+    )
+    terms = loss_terms(output, batch, LossSettings(), row.losses)
+    assert set(terms) == set(row.losses)
+    assert ("dice_registration" in terms) == (architecture not in ("seg", "reg"))
 
 
-def test_swapping_doubles_the_batch():
-    batch, _, _ = shifted_pair(44)
-    both = batch.both_ways()
-    assert torch.equal(both.fixed, torch.cat([batch.fixed, batch.moving]))
-    assert torch.equal(both.moving, torch.cat([batch.moving, batch.fixed]))
-    assert torch.equal(both.moving_labels, torch.cat([batch.moving_labels, batch.fixed_labels]))
+def test_a_loss_of_a_head_that_is_not_there_is_refused():
+    batch = moved_ball()
+    with pytest.raises(UsageError, match="registers"):
+        loss_terms(Output(None, logits_of(batch.fixed_labels)), batch, LossSettings(), ("bending",))
+    with pytest.raises(UsageError, match="segments"):
+        loss_terms(Output(fields_of(SHIFT_MM), None), batch, LossSettings(), ("boundary",))
+
+
+def test_the_settings_choose_the_similarity():
+    batch, wrong = moved_ball(), fields_of((0.0, 0.0, 0.0))
+    values = {
+        (similarity, window): float(
+            loss_terms(
+                Output(wrong, None), batch, LossSettings(similarity=similarity, local_window=window), ("similarity",)
+            )["similarity"]
+        )
+        for similarity in ("ncc", "local-ncc", "mind")
+        for window in (3, 7)
+    }
+    assert len({round(v, 6) for v in values.values()}) == 4  # the window matters to one of them
+    assert values["ncc", 3] == values["ncc", 7] and values["mind", 3] == values["mind", 7]
+
+
+def test_what_is_not_known_is_in_neither_share():
+    batch = moved_ball()
+    batch.known[0, [0, 4]] = False
+    output = Output(fields_of(SHIFT_MM), None)
+    for shares in (warped_shares(output, batch, 2), true_shares(batch, 2, (24, 24, 24))):
+        assert (shares.sum((2, 3, 4)) > 0).tolist() == [[False, True, False, False, False]]
+        assert shares.shape == (1, len(LABELS), 24, 24, 24)
+
+
+@pytest.mark.parametrize("similarity", ["ncc", "local-ncc", "mind"])
+def test_flat_patches_without_organs_have_finite_slopes(similarity: str):
+    flat, none = torch.full((1, 1, N, N, N), -1.0), torch.zeros(1, 1, N, N, N, dtype=torch.int64)
+    batch = Batch(flat, flat.clone(), none, none, torch.ones(1, 5, dtype=torch.bool))
+    start = tuple(f.requires_grad_() for f in fields_of((0.0, 0.0, 0.0)))
+    logits = tuple(torch.zeros(1, 5, s, s, s, requires_grad=True) for s in output_sizes(N))
+    terms = loss_terms(Output(start, logits), batch, LossSettings(similarity=similarity), WITH_BOUNDARY)
+    sum(terms.values()).backward()
+    assert all(bool(torch.isfinite(t)) for t in terms.values())
+    assert all(bool(torch.isfinite(t.grad).all()) for t in (*start, *logits))
+
+
+def test_reduced_precision_of_the_network_does_not_reach_the_losses():
+    batch, logits = moved_ball(), logits_of(moved_ball().moving_labels)
+    given = Output(tuple(f.bfloat16() for f in fields_of((1.0, 0.0, 0.0))), tuple(t.bfloat16() for t in logits))
+    settings = LossSettings(similarity="mind")
+    want = loss_terms(Output(fields_of((1.0, 0.0, 0.0)), logits), batch, settings, WITH_BOUNDARY)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = loss_terms(given, batch, settings, WITH_BOUNDARY)
+    assert all(got[name].dtype == torch.float32 and float(got[name]) == float(want[name]) for name in WITH_BOUNDARY)

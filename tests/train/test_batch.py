@@ -1,0 +1,28 @@
+"""Both ways: what is daily in one half is planning in the other."""
+
+from __future__ import annotations
+
+import torch
+
+from recontour.train.batch import Batch
+
+
+def test_swapping_fixed_and_moving_doubles_the_batch():
+    scans = torch.arange(2 * 2 * 8.0).reshape(2, 2, 1, 2, 2, 2)  # fixed and moving of two patches, all different
+    labels = (scans % 5).long()
+    known = torch.tensor([[True, False, True, True, True], [False, True, True, False, False]])
+    both = Batch(scans[0], scans[1], labels[0], labels[1], known).both_ways()
+    assert both.fixed.shape == both.moving_labels.shape == (4, 1, 2, 2, 2)
+    for patch in (0, 1):
+        assert torch.equal(both.fixed[patch], scans[0, patch]) and torch.equal(both.moving[patch], scans[1, patch])
+        assert torch.equal(both.fixed[2 + patch], scans[1, patch])
+        assert torch.equal(both.moving[2 + patch], scans[0, patch])
+        assert torch.equal(both.fixed_labels[2 + patch], labels[1, patch])
+        assert torch.equal(both.moving_labels[2 + patch], labels[0, patch])
+        assert both.known[patch].tolist() == both.known[2 + patch].tolist() == known[patch].tolist()
+
+
+def test_to_another_device_goes_every_part():
+    images = [torch.zeros(1, 1, 2, 2, 2) for _ in range(4)]
+    elsewhere = Batch(*images, torch.ones(1, 5, dtype=torch.bool)).to(torch.device("meta"))
+    assert {getattr(elsewhere, name).device.type for name in Batch.__dataclass_fields__} == {"meta"}
