@@ -38,18 +38,20 @@ def export_model(
         table(["organ", "path", "MSD mm", "HD95 mm", "Dice", "lost", ""], _rows(card))
         print(f"{out / name}: weights.safetensors, card.toml and README.md written")
     for organ, (got, beside) in worse_than_affine(card).items():
-        stderr(f"WARNING: {organ}: WORSE THAN AFFINE ALONE: MSD {got:.2f} mm, affine alone {beside:.2f} mm.")
+        measured = f"MSD {got:.2f} mm, affine alone {beside:.2f} mm"
+        stderr(f"WARNING: {organ.replace('_', ' ')}: WORSE THAN AFFINE ALONE: {measured}.")
         stderr("         The card says so among its limits. Do not use this contour.")
 
 
 def _rows(card: ModelCard) -> list[list[str]]:
+    """Means alone; the card has the rest."""
     return [
         [
-            row["organ"],
+            row["organ"].replace("_", " "),
             row["path"],
-            f"{row['msd_mm_mean']:.2f} ± {row['msd_mm_sd']:.2f}",
-            f"{row['hd95_mm_mean']:.2f} ± {row['hd95_mm_sd']:.2f}",
-            f"{row['dice_mean']:.3f} ± {row['dice_sd']:.3f}",
+            f"{row['msd_mm_mean']:.2f}",
+            f"{row['hd95_mm_mean']:.2f}",
+            f"{row['dice_mean']:.3f}",
             f"{row['lost']} of {row['n']}",
             "chosen" if card.path_per_organ[row["organ"]] == row["path"] else "",
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -11,8 +11,20 @@ import numpy as np
 from recontour.network.catalogue import ARCHITECTURES, LABELS
 from recontour.network.released import ModelCard, OutputPath
 from recontour.train.settings import LossSettings, TrainSettings
-from recontour.train.validate import AFFINE, PATHS, FieldScore, PathScore, Validation, counted_mm, mean_msd_by_path
+from recontour.train.validate import (
+    AFFINE,
+    BLEND,
+    PATHS,
+    REGISTRATION,
+    SEGMENTATION,
+    FieldScore,
+    PathScore,
+    Validation,
+    counted_mm,
+    mean_msd_by_path,
+)
 
+FEW_PAIRS = 10
 TIE_MM = 0.02  # less than this between two paths is no difference: the simpler one is taken
 SIMPLEST_FIRST: tuple[OutputPath, ...] = ("registration", "segmentation", "blend")
 
@@ -49,8 +61,8 @@ def choose_paths(scores: Sequence[PathScore]) -> dict[str, OutputPath]:
 def score_rows(evidence: Evidence) -> tuple[dict[str, Any], ...]:
     """The card's [[scores]]: one for each organ and path, the affine beside them, and one for the fields.
 
-    Of MSD and HD95 (mm) and Dice the mean, standard deviation (n - 1), median and worst over n pairs; where an organ
-    was lost, in `lost` of them, both distances count as LOST_MM.
+    Of MSD and HD95 (mm) and Dice the mean, standard deviation (n - 1), median and worst over n pairs; no distance
+    counts more than LOST_MM, which is what it counts where the organ was lost, in `lost` of them.
     """
     about = {"data": evidence.pairs, "precision": evidence.precision, "date": evidence.date}
     rows: list[dict[str, Any]] = []
@@ -77,22 +89,35 @@ def worse_than_affine(card: ModelCard) -> dict[str, tuple[float, float]]:
 
 def limits_of(card: ModelCard, settings: TrainSettings) -> tuple[str, ...]:
     """Where not to trust a model, as far as its training and its scores tell."""
-    worse = [
-        f"{organ}: WORSE THAN AFFINE ALONE on the validation data (MSD {got:.2f} mm, affine alone {beside:.2f} mm): "
-        "do not use its contour"
+    rows = {(row["organ"], row["path"]): row for row in card.scores if "path" in row}
+    limits = [
+        f"{_plainly(organ)}: WORSE THAN AFFINE ALONE on the validation data (MSD {got:.2f} mm, affine alone "
+        f"{beside:.2f} mm): do not use its contour"
         for organ, (got, beside) in worse_than_affine(card).items()
     ]
-    lost = [
-        f"{row['organ']}: lost by the path that gives its contour in {row['lost']} of {row['n']} validation pairs"
-        for row in card.scores
-        if "path" in row and row["path"] == card.path_per_organ.get(row["organ"]) and row["lost"]
+    for organ, path in card.path_per_organ.items():
+        row = rows[organ, path]
+        if row["lost"]:
+            limits.append(f"{_plainly(organ)}: lost by the {path} in {row['lost']} of {row['n']} validation pairs")
+        limits += _weak_parts(organ, rows) if path == BLEND else []
+    unseen = [organ for organ in LABELS[1:] if organ not in card.path_per_organ]
+    limits += [f"{_plainly(organ)}: contoured in no validation pair, so nothing is known of it" for organ in unseen]
+    fewest = min(row["n"] for row in rows.values())
+    if fewest < FEW_PAIRS:
+        limits.append(f"scores of {fewest} pairs only: which path is better may be chance")
+    return (*limits, *_limits_of_training(card, settings))
+
+
+def _weak_parts(organ: str, rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[str]:
+    """A blend can score well by luck where one of its two parts does not."""
+    beside = float(rows[organ, AFFINE]["msd_mm_mean"])
+    parts = {path: float(rows[organ, path]["msd_mm_mean"]) for path in (REGISTRATION, SEGMENTATION)}
+    return [
+        f"{_plainly(organ)}: half of its blend, the {path}, is by itself worse than affine alone (MSD {mm:.2f} mm, "
+        f"affine alone {beside:.2f} mm)"
+        for path, mm in parts.items()
+        if mm > beside
     ]
-    unseen = [
-        f"{organ}: contoured in no validation pair, so nothing is known of it"
-        for organ in LABELS[1:]
-        if organ not in card.path_per_organ
-    ]
-    return (*worse, *lost, *unseen, *_limits_of_training(card, settings))
 
 
 def _limits_of_training(card: ModelCard, settings: TrainSettings) -> list[str]:
@@ -172,3 +197,7 @@ def _spread(name: str, values: Sequence[float], worst: Any, digits: int = 4) -> 
     return {
         f"{name}_{key}": round(value, digits) for key, value in {**found, "worst": cast(float, worst(values))}.items()
     }
+
+
+def _plainly(name: str) -> str:
+    return name.replace("_", " ")

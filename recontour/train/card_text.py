@@ -9,6 +9,7 @@ from dataclasses import asdict, fields
 from typing import Any
 
 from recontour.network.released import WEIGHTS, ModelCard
+from recontour.train.validate import LOST_MM
 
 
 def card_text(card: ModelCard) -> str:
@@ -63,7 +64,7 @@ def _score_table(card: ModelCard) -> str:
         mark = " (chosen)" if card.path_per_organ.get(row["organ"]) == row["path"] else ""
         cells = [_plainly(row["organ"]), row["path"] + mark, _spread(row, "msd_mm", 2), _spread(row, "hd95_mm", 2)]
         lines.append("| " + " | ".join([*cells, _spread(row, "dice", 3), str(row["n"]), str(row["lost"])]) + " |")
-    tail = "Where an organ was lost, its distances count as 50 mm. The affine is the planning contour merely laid over."
+    tail = f"No distance counts more than {LOST_MM:g} mm, as a lost organ does. Affine: the planning contour laid over."
     return f"## Scores\n\n{about}\n\n" + "\n".join(lines) + f"\n\n{tail}"
 
 

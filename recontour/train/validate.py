@@ -34,8 +34,9 @@ Shape = LevelSet | Mask
 AFFINE, REGISTRATION, SEGMENTATION, BLEND = PATHS = ("affine", "registration", "segmentation", "blend")
 BLEND_WEIGHT = 0.5  # what `run` makes of "blend" on a card
 
-# What a lost organ counts in a mean: more than any contour that is at least near its organ is ever off, so that a loss
-# is never worth its while; and finite, so that a network that loses one organ of four beats one that loses all.
+# What a lost organ counts in a mean, and the most that any distance counts: beyond all errors of a contour that is at
+# least near its organ, so that losing one is never worth while and a contour in the wrong place is no worse than none;
+# finite, so that a network that loses one organ of four beats one that loses all.
 LOST_MM = 50.0
 
 _RIM = 2  # voxels around what a box must hold: a surface needs its outside
@@ -103,9 +104,9 @@ def validate_fields_too(
 def mean_msd_mm(scores: Sequence[PathScore]) -> float:
     """The one number that says which checkpoint is best; lower is better.
 
-    For each organ the mean over the pairs of the network's better path there, lost organs counted as LOST_MM; then the
-    mean over the organs, so that each counts the same. "affine" is not the network's and not counted. Raises UsageError
-    where there is no score of a network's path.
+    For each organ the mean over the pairs of the network's better path there, each distance as in counted_mm; then
+    the mean over the organs, so that each counts the same. "affine" is not the network's and not counted. Raises
+    UsageError where there is no score of a network's path.
     """
     best: dict[str, float] = {}
     for (organ, path), value in mean_msd_by_path(scores).items():
@@ -117,7 +118,7 @@ def mean_msd_mm(scores: Sequence[PathScore]) -> float:
 
 
 def mean_msd_by_path(scores: Sequence[PathScore]) -> dict[tuple[str, str], float]:
-    """By organ and path: the mean MSD over the pairs, lost organs counted as LOST_MM."""
+    """By organ and path: the mean MSD over the pairs, each as in counted_mm."""
     values: dict[tuple[str, str], list[float]] = {}
     for score in scores:
         values.setdefault((score.organ, score.path), []).append(counted_mm(score.msd_mm))
@@ -125,8 +126,8 @@ def mean_msd_by_path(scores: Sequence[PathScore]) -> dict[tuple[str, str], float
 
 
 def counted_mm(distance_mm: float) -> float:
-    """The distance as it counts in a mean: LOST_MM where the organ was lost."""
-    return distance_mm if np.isfinite(distance_mm) else LOST_MM
+    """The distance as it counts in a mean: LOST_MM at most, and where the organ was lost."""
+    return min(distance_mm, LOST_MM)
 
 
 def path_scores(pair: ScanPair, found: Prediction) -> list[PathScore]:

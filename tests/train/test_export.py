@@ -103,10 +103,23 @@ def test_a_model_that_harms_says_so():
     limits = limits_of(a_card(), settings_of(Path("data")))
     assert [limit for limit in limits if "WORSE THAN AFFINE" in limit] == [limits[0]] and "rectum" in limits[0]
     assert "MSD 2.50 mm, affine alone 2.00 mm" in limits[0]
-    assert any("seminal_vesicles: contoured in no validation pair" in limit for limit in limits)
+    assert any("seminal vesicles: contoured in no validation pair" in limit for limit in limits)
     assert any("700 steps of the 900" in limit for limit in limits)
     lossy = limits_of(a_card(path_per_organ={"prostate": "segmentation"}), settings_of(Path("data")))
     assert any("prostate: lost" in limit and "1 of 2" in limit for limit in lossy)
+
+
+def test_a_blend_with_a_bad_half_and_few_pairs_are_told():
+    limits = limits_of(a_card(), settings_of(Path("data")))
+    assert any("scores of 2 pairs only" in limit for limit in limits)
+    assert [limit for limit in limits if "half of its blend" in limit] == [
+        "prostate: half of its blend, the segmentation, is by itself worse than affine alone "
+        "(MSD 25.05 mm, affine alone 2.50 mm)"
+    ]
+    many = [score for k in range(10) for score in made_up("bladder", affine=(4.0,), registration=(1.0 + k / 10,))]
+    rows = score_rows(Evidence(Validation(tuple(many), ()), "10 pairs", "float32", "2026-02-03"))
+    card = replace(a_card(), scores=rows, path_per_organ={"bladder": "registration"})
+    assert not any("pairs only" in limit for limit in limits_of(card, settings_of(Path("data"))))
 
 
 def test_phantoms_are_never_for_patients():

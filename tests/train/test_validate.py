@@ -143,6 +143,7 @@ def test_the_best_checkpoint_is_told_by_the_better_path_of_each_organ():
     assert mean_msd_mm(scores) == pytest.approx((3.0 + 2.5) / 2)
     only_lost = score("prostate", "segmentation", 1.0, np.inf)
     assert mean_msd_mm(only_lost) == pytest.approx((1.0 + LOST_MM) / 2)
+    assert mean_msd_mm(score("rectum", "segmentation", 54.5)) == LOST_MM  # in the wrong place is no worse than lost
     with pytest.raises(UsageError, match="nothing was scored"):
         mean_msd_mm(score("bladder", "affine", 1.0))
 
