@@ -195,13 +195,17 @@ def prepare(
 
 def move_prepared(scan: Movable, motion: Motion, target: Grid | None = None) -> MovedScan:
     """As `move`, of a scan that `prepare` has seen."""
-    rng = np.random.default_rng((motion.seed, 2))
     daily = target or _in_daily_frame(scan.volume.grid, motion)
     affine, truth = daily_to_planning(scan, motion)
-    image = _image(with_contents(scan, motion, rng), daily, affine, truth)
-    volume = as_pictured(scan, motion, Volume(daily, image), affine, rng)
     shapes = {name: _shape(shape, affine, truth) for name, shape in scan.level_sets.items()}
-    return MovedScan(volume, shapes, affine, truth, motion)
+    return MovedScan(daily_scan(scan, motion, daily, affine, truth), shapes, affine, truth, motion)
+
+
+def daily_scan(scan: Movable, motion: Motion, daily: Grid, affine: Affine, truth: Field) -> Volume:
+    """The scan of a day on the grid `daily`, by the truth that `daily_to_planning` gives."""
+    rng = np.random.default_rng((motion.seed, 2))
+    image = _image(with_contents(scan, motion, rng), daily, affine, truth)
+    return as_pictured(scan, motion, Volume(daily, image), affine, rng)
 
 
 def daily_to_planning(scan: Movable, motion: Motion) -> tuple[Affine, Field]:

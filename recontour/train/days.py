@@ -1,0 +1,177 @@
+"""A day's scans and label maps, made on the training device from what a processor made of it.
+
+The convention is geometry.resample's: the target's voxel at x takes the source's value at affine(x + field(x)), mm.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import grid_sample
+
+from recontour.geometry.affine import Affine
+from recontour.geometry.field import Field
+from recontour.geometry.grid import Grid, Index
+from recontour.network.catalogue import LABELS
+from recontour.train.dataset import ROIS
+from recontour.train.moved import CoarseDay
+from recontour.train.sampling import AT_RISK, TARGETS, TORSO_HU
+
+AIR_HU = -1000.0
+_TRIES = 64  # voxels drawn at once until one lies in the torso
+
+
+@dataclass(frozen=True, eq=False)
+class Day:
+    """A daily (fixed) and a planning (moving) scan on one 1 mm grid, on a device: 6 bytes a voxel, some 40 MB.
+
+    *_hu: (D, H, W) int16. *_labels: (D, H, W) uint8, values as in LABELS. voxels: label -> (N,) int32, where the daily
+    scan shows that organ, as places in the flat array; organs that are out of sight have no entry.
+    """
+
+    fixed_hu: Tensor
+    moving_hu: Tensor
+    fixed_labels: Tensor
+    moving_labels: Tensor
+    voxels: dict[int, Tensor]
+
+    def draw_centre(self, rng: np.random.Generator) -> Index:
+        """The voxel (z, y, x) that a patch is cut around, with the chances of `sampling.draw_centre`."""
+        group = int(rng.integers(3))
+        here = [label for label in (TARGETS, AT_RISK, ())[group] if label in self.voxels]
+        if here:
+            voxels = self.voxels[int(rng.choice(here))]
+            chosen = int(voxels[int(rng.integers(len(voxels)))])
+        else:
+            chosen = self._in_torso(rng)
+        z, y, x = (int(v) for v in np.unravel_index(chosen, tuple(self.fixed_hu.shape)))
+        return z, y, x
+
+    def _in_torso(self, rng: np.random.Generator) -> int:
+        """Any voxel of the torso; of the scan, where it shows hardly any."""
+        flat = self.fixed_hu.view(-1)
+        drawn = rng.integers(flat.numel(), size=_TRIES)
+        shown = flat[torch.as_tensor(drawn, device=flat.device)] > TORSO_HU
+        return int(drawn[int(shown.to(torch.uint8).argmax())])
+
+    def cut(self, centre: Index, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Four patches (side, side, side): both scans, then both label maps; beyond the day its border repeats."""
+        z, y, x = (
+            (torch.arange(c - side // 2, c - side // 2 + side, device=self.fixed_hu.device)).clamp(0, n - 1)
+            for c, n in zip(centre, self.fixed_hu.shape, strict=True)
+        )
+
+        def part(whole: Tensor) -> Tensor:
+            return whole.index_select(0, z).index_select(1, y).index_select(2, x)
+
+        return part(self.fixed_hu), part(self.moving_hu), part(self.fixed_labels), part(self.moving_labels)
+
+
+def dense_day(coarse: CoarseDay, device: torch.device) -> Day:
+    """Both scans and both label maps at 1 mm."""
+    on = _Device(device)
+    fixed = spread(on.tensor(coarse.daily.array), coarse.daily.grid, coarse.scanned)
+    aligned = coarse.affine_scanned_to_planning
+    moving = on.resampled(coarse.planning.array, coarse.planning.grid, coarse.scanned, aligned)
+    fixed_labels = _labels(coarse, on, coarse.affine_daily_to_planning, coarse.field_daily_to_planning)
+    moving_labels = _labels(coarse, on, aligned, None)
+    flat = fixed_labels.view(-1)
+    voxels = {k: torch.nonzero(flat == k).view(-1).to(torch.int32) for k in range(1, len(LABELS))}
+    seen = {label: places for label, places in voxels.items() if len(places)}
+    return Day(_whole(fixed), _whole(moving), fixed_labels, moving_labels, seen)
+
+
+def _whole(hu: Tensor) -> Tensor:
+    return hu.round().to(torch.int16)
+
+
+def _labels(coarse: CoarseDay, on: _Device, affine: Affine, field: Field | None) -> Tensor:
+    """(D, H, W) uint8 on `scanned`, as dataset.label_map; each organ is looked for only where it can be."""
+    out = torch.zeros(coarse.scanned.size, dtype=torch.uint8, device=on.device)
+    for organ in ROIS:  # in this order: where two overlap by a partial voxel the smaller organ keeps it
+        shape = coarse.shapes[organ]
+        box = _within_reach(shape.grid, coarse.scanned, affine, field)
+        if box is None:
+            continue
+        inside = on.resampled(shape.array, shape.grid, box, affine, field, -1.0) > 0
+        out[coarse.scanned.box_of(box)][inside] = LABELS.index(organ)
+    return out
+
+
+def _within_reach(source: Grid, target: Grid, affine: Affine, field: Field | None) -> Grid | None:
+    """The part of `target` that may show anything of `source`; None where there is none."""
+    reach = np.abs(field.array).max(axis=(1, 2, 3)) if field is not None else np.zeros(3)
+    corners = affine.inverse().apply(source.corners_mm())
+    box = np.array(list(itertools.product(*zip(corners.min(axis=0) - reach, corners.max(axis=0) + reach, strict=True))))
+    index = target.index_at(box)
+    low = np.clip(np.floor(index.min(axis=0)).astype(int), 0, target.size)
+    high = np.clip(np.ceil(index.max(axis=0)).astype(int) + 1, 0, target.size)
+    if (high <= low).any():
+        return None
+    return target.crop((int(low[0]), int(low[1]), int(low[2])), (int(high[0]), int(high[1]), int(high[2])))
+
+
+@dataclass(frozen=True)
+class _Device:
+    """Where the arithmetic is done."""
+
+    device: torch.device
+
+    def tensor(self, array: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)  # pyright: ignore[reportUnknownMemberType]
+
+    def resampled(
+        self, array: NDArray[np.float32], grid: Grid, target: Grid, affine: Affine, field: Field | None = None,
+        fill: float = AIR_HU,
+    ) -> Tensor:  # fmt: skip
+        moved = None if field is None else spread(self.tensor(field.array), field.grid, target)
+        return resample(self.tensor(array), grid, target, affine, moved, fill)
+
+
+def resample(
+    source: Tensor, grid: Grid, target: Grid, affine: Affine, displacement: Tensor | None, fill: float
+) -> Tensor:
+    """(*target.size) float32: `source` (D, H, W) on `grid`, trilinear, `fill` outside.
+
+    displacement: (3, *target.size), components x, y, z in mm, at the target's voxels.
+    """
+    to_index = np.linalg.inv(grid.matrix) @ affine.matrix @ target.matrix
+    mm_to_index = to_index[:3, :3] @ np.linalg.inv(target.matrix[:3, :3])
+    z, y, x = (
+        torch.arange(n, dtype=torch.float32, device=source.device).view([-1 if a == k else 1 for a in range(3)])
+        for k, n in enumerate(target.size)
+    )
+    place = torch.empty((*target.size, 3), device=source.device)  # x, y, z, from -1 to 1 over the source's voxels
+    for axis, count in enumerate(grid.size):
+        scale = 2.0 / max(count - 1, 1)
+        step, shift = to_index[axis] * scale, mm_to_index[axis] * scale
+        row = (step[0] * z + (step[3] - 1.0)) + step[1] * y + step[2] * x
+        if displacement is not None:
+            for component, factor in zip(displacement, shift, strict=True):
+                row.add_(component, alpha=float(factor))
+        place[..., 2 - axis] = row
+    # Each plane as a sample of its own, of the same source: only over samples are threads shared out on a processor.
+    planes = source.expand(len(place), 1, *source.shape)
+    out = grid_sample(planes, place[:, None], "bilinear", "border", align_corners=True)[:, 0, 0]
+    return torch.where((place.abs() > 1.0 + 1e-6).any(dim=-1), fill, out)
+
+
+def spread(array: Tensor, grid: Grid, target: Grid) -> Tensor:
+    """(..., *target.size): `array` (..., D, H, W) on another grid along the same axes, linear axis by axis; the border
+    value holds outside."""
+    to_index = np.linalg.inv(grid.matrix) @ target.matrix
+    for axis in range(3):
+        last = grid.size[axis] - 1
+        position = np.clip(to_index[axis, 3] + to_index[axis, axis] * np.arange(target.size[axis]), 0, last)
+        low = np.minimum(np.floor(position).astype(np.int64), max(last - 1, 0))
+        share = torch.as_tensor((position - low).astype(np.float32), device=array.device)
+        share = share.view([-1 if a == axis else 1 for a in range(3)])
+        below, above = (torch.as_tensor(np.minimum(low + k, last), device=array.device) for k in (0, 1))
+        dim = array.dim() - 3 + axis
+        array = torch.lerp(array.index_select(dim, below), array.index_select(dim, above), share)
+    return array

@@ -1,0 +1,125 @@
+"""Batches of made men who are moved anew all the time, on the training device.
+
+Patches are numbered 0, 1, 2 ... over the steps of one process. Patch n comes from stream n % days_at_once, which goes
+from one day to the next every `patches_per_day` of its patches; the streams change at different times. Which man and
+which motion a day is, where a patch is cut and how it is shown follow from the settings' seed, the rank, and these
+numbers alone: neither the number of workers nor their pace changes what is seen.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from recontour.errors import SettingsError
+from recontour.network.catalogue import LABELS
+from recontour.train.augment import MIRRORED, Look, mirrored, shown
+from recontour.train.batch import Batch
+from recontour.train.dataset import PARTS, TRAINING, VALIDATION, ScanPair, read_pair, write_pair
+from recontour.train.days import Day, dense_day
+from recontour.train.moved import day_of
+from recontour.train.settings import DataSettings, TrainSettings
+from recontour.train.workers import DayMaker, DaySeeds
+
+_OF_DAY, _OF_PATCH = 1, 2  # first number of a seed, so that no two uses draw the same
+_MOTION_SEEDS = (1 << 32, 1 << 48)  # beyond those of validation and tests
+
+
+class PhantomSource:
+    """Patches of `settings.data.training_men` made men. men_folder: where they are kept. rank: of this process among
+    several, each of which sees other days. Raises SettingsError where more men are asked for than there are seeds."""
+
+    def __init__(self, settings: TrainSettings, men_folder: Path, device: torch.device, rank: int = 0) -> None:
+        _check_count("data.training_men", settings.data.training_men, TRAINING)
+        self.settings, self.device, self.rank = settings, device, rank
+        self._maker = DayMaker(men_folder, settings.data.severity, settings.data.workers)
+        self._days: dict[int, tuple[int, Day]] = {}  # stream -> its day's number, and the day
+
+    def batch(self, step: int) -> Batch:
+        """`settings.batch` patches of step `step`, not yet swapped; fixed is the daily scan. All organs are known."""
+        first = step * self.settings.batch
+        patches = [self._patch(n) for n in range(first, first + self.settings.batch)]
+        fixed, moving, fixed_labels, moving_labels = (torch.stack(part)[:, None] for part in zip(*patches, strict=True))
+        known = torch.ones(len(patches), len(LABELS), dtype=torch.bool, device=self.device)
+        return Batch(fixed, moving, fixed_labels, moving_labels, known)
+
+    def close(self) -> None:
+        """Ends the processes that make days."""
+        self._maker.close()
+
+    def _patch(self, n: int) -> tuple[Tensor, ...]:
+        """Two scans (side, side, side) float32 in HU / 1000 within the window, and two label maps int64."""
+        rng = np.random.default_rng((_OF_PATCH, self.settings.seed, self.rank, n))
+        day = self._day(n)
+        parts = day.cut(day.draw_centre(rng), self.settings.patch_voxels)
+        low, high = self.settings.hu_window
+        scans = [shown(hu.float(), Look.draw(rng)).clamp(low, high) / 1000.0 for hu in parts[:2]]
+        patch = (*scans, *(labels.long() for labels in parts[2:]))
+        return mirrored(patch) if rng.random() < MIRRORED else patch
+
+    def _day(self, n: int) -> Day:
+        """The day that patch n is cut from; asks for the days after it."""
+        stream, number = stream_day(self.settings.data, n)
+        held = self._days.get(stream)
+        if held is None or held[0] != number:
+            self._maker.ask(self._missing(n))
+            coarse = self._maker.take(self._seeds(stream, number))
+            self._maker.ask(self._missing(n, but=(stream, number)))
+            self._days[stream] = number, dense_day(coarse, self.device)
+        return self._days[stream][1]
+
+    def _missing(self, n: int, but: tuple[int, int] | None = None) -> list[DaySeeds]:
+        """Seeds of the next days that are not held, by their first use from patch n on."""
+        held = {(stream, number) for stream, (number, _) in self._days.items()} | {but}
+        coming = (day for day in upcoming(self.settings.data, n) if day not in held)
+        return [self._seeds(*day) for day in itertools.islice(coming, self._maker.ahead)]
+
+    def _seeds(self, stream: int, number: int) -> DaySeeds:
+        rng = np.random.default_rng((_OF_DAY, self.settings.seed, self.rank, stream, number))
+        return int(rng.integers(self.settings.data.training_men)), int(rng.integers(*_MOTION_SEEDS))
+
+
+def stream_day(data: DataSettings, n: int) -> tuple[int, int]:
+    """The stream that patch n comes from, and the number of its day."""
+    visit, stream = divmod(n, data.days_at_once)
+    ahead = stream * data.patches_per_day // data.days_at_once  # so that not all streams change at once
+    return stream, (visit + ahead) // data.patches_per_day
+
+
+def upcoming(data: DataSettings, n: int) -> Iterator[tuple[int, int]]:
+    """All days (stream, number) that patches from n on are cut from, each once, by first use; without end."""
+    seen: dict[int, int] = {}
+    for later in itertools.count(n):
+        stream, number = stream_day(data, later)
+        if seen.get(stream) != number:
+            seen[stream] = number
+            yield stream, number
+
+
+def validation_pairs(settings: TrainSettings, men_folder: Path) -> list[ScanPair]:
+    """One day each of `settings.data.validation_men` men whom no training sees, made with the same severity and shown
+    as they are. Written once under `men_folder`/validation and memory-mapped. Raises SettingsError as PhantomSource."""
+    data = settings.data
+    _check_count("data.validation_men", data.validation_men, VALIDATION)
+    pool = men_folder / "validation"
+    return [_kept_pair(pool, men_folder, seed, data.severity) for seed in VALIDATION[: data.validation_men]]
+
+
+def _kept_pair(pool: Path, men_folder: Path, seed: int, severity: float) -> ScanPair:
+    """The severity is in the name: a training of another severity is judged by days of its own."""
+    motion_seed = 100 * seed
+    folder = pool / f"{seed:06d}-{motion_seed:08d}-severity{severity:g}"
+    if not folder.exists():
+        day = dense_day(day_of(men_folder, seed, motion_seed, severity), torch.device("cpu"))
+        write_pair(folder, ScanPair(*(getattr(day, part).numpy() for part in PARTS)))
+    return read_pair(folder)
+
+
+def _check_count(where: str, count: int, seeds: range) -> None:
+    if count > len(seeds):
+        raise SettingsError(f"{count} men", where=where, allowed=f"at most {len(seeds)}")
