@@ -35,9 +35,9 @@ def test_export_then_list(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
     arguments = ["export-model", str(run), "--name", "mine", "--out", str(out)]
     done = CliRunner().invoke(app, [*arguments, "--limit", "only in May", "--summary", "Hello."])
     assert done.exit_code == 0, done.output
-    shown = [line.split() for line in done.stdout.splitlines()]
-    assert "prostate affine 3.00 6.00 0.900 0 of 1".split() in shown
-    assert "prostate registration 1.00 2.00 0.900 0 of 1 chosen".split() in shown
+    shown = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "prostate affine 3.00 6.00 0.900 0 of 3" in shown
+    assert "prostate registration 1.00 2.00 0.900 0 of 3 chosen" in shown
     assert "WARNING" not in done.stderr
     assert "validation pair 3 of 3" in done.stderr and "cd2" not in done.output
     card = read_card(out / "mine")
