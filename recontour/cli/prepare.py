@@ -101,15 +101,18 @@ class _Progress:
 
     def __call__(self, pair: PlannedPair, reason: str) -> None:
         from rich.console import Console
+        from rich.markup import escape
 
         self._count += 1
         took, self._since = self._clock() - self._since, self._clock()
-        mark = f"[yellow]left out[/]: {reason}" if reason else f"[green]✓[/] {pair.split:<11}{took:6.1f} s"
+        mark = f"[yellow]left out[/]: {escape(reason)}" if reason else f"[green]✓[/] {pair.split:<11}{took:6.1f} s"
         Console(stderr=True, highlight=False).print(f"  {self._count}/{self._total}  {pair.name}  {mark}")
 
 
 def _show(record: CohortRecord, planned: PreparePlan | None) -> None:
     from collections import Counter
+
+    from rich.markup import escape
 
     from recontour.prepare.splits import SPLITS
 
@@ -121,4 +124,4 @@ def _show(record: CohortRecord, planned: PreparePlan | None) -> None:
     reasons = Counter(item.reason for item in record.left_out)
     if reasons:
         print()
-        table(["left out", "why"], [[str(count), reason] for reason, count in reasons.most_common()])
+        table(["left out", "why"], [[str(count), escape(reason)] for reason, count in reasons.most_common()])

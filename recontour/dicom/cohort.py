@@ -1,7 +1,8 @@
 """Many patients in folders of any layout: which scans and structure sets there are, whose, and in what order.
 
-Every header is read once and nothing of it is kept but a few strings and the file's name: some 200 bytes a file. What
-belongs together is told by PatientID, SeriesInstanceUID and FrameOfReferenceUID, never by names of files or folders.
+Every header is read once and nothing of it is kept but a few strings and the file's name: at most 250 bytes a file.
+What belongs together is told by PatientID, SeriesInstanceUID and FrameOfReferenceUID, never by names of files or
+folders.
 """
 
 from __future__ import annotations

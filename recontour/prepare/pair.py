@@ -140,5 +140,6 @@ def reason_of(error: Exception) -> str:
     """In words, without what may be identity: of places only ROIs, since files may be named after the patient."""
     if not isinstance(error, RecontourError):
         return f"an error that should not happen ({type(error).__name__})"
-    tells = isinstance(error, RoiAmbiguous) or error.where.startswith("ROI ")
-    return f"{error.found} ({error.where})" if tells else error.found
+    if isinstance(error, RoiAmbiguous):
+        return f"{error.found} ({error.where}): choose with --roi"
+    return f"{error.found} ({error.where})" if error.where.startswith("ROI ") else error.found

@@ -18,7 +18,7 @@ from recontour.dicom.cohort import CohortScan
 from recontour.errors import OutputRefused
 from recontour.prepare.pair import DrawnScan, make_pair, read_drawn, reason_of
 from recontour.prepare.plan import PlannedPair, PreparePlan
-from recontour.prepare.record import CohortRecord, LeftOutRecord, write_json, write_record
+from recontour.prepare.record import RECORD, CohortRecord, LeftOutRecord, read_record, write_json, write_record
 from recontour.prepare.request import PrepareRequest
 from recontour.train.dataset import ABOUT, PARTS
 
@@ -41,6 +41,7 @@ def make_pairs(plan: PreparePlan, on_pair: Callable[[PlannedPair, str], None] | 
     are whole, and a later call goes on. Holds two scans at a time.
     """
     out, record, made = plan.request.out, plan.record, 0
+    _check_same_record(plan)
     _check_room(plan)
     with _disk(out):
         _clear(out / _UNFINISHED)
@@ -85,6 +86,14 @@ def _made_or_reason(pair: PlannedPair, planning: DrawnScan | str, request: Prepa
         return reason_of(error)
     _write_pair(request.out, pair, arrays, about)
     return ""
+
+
+def _check_same_record(plan: PreparePlan) -> None:
+    """Of two calls that start at once, one would name the same patients otherwise, and split them otherwise."""
+    out = plan.request.out
+    if (out / RECORD).exists() and read_record(out).salt != plan.record.salt:
+        found = f"another call has written its {RECORD} in the meantime"
+        raise OutputRefused(found, where=out.name, allowed="one call at a time")
 
 
 def _check_room(plan: PreparePlan) -> None:

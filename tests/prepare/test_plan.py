@@ -129,6 +129,14 @@ def test_a_known_patient_keeps_his_split_and_his_numbers(cohort, tmp_path):
     }  # fmt: skip
 
 
+def test_a_known_patient_whom_the_split_file_forgets_keeps_his_split(cohort, tmp_path):
+    file = split_file(tmp_path, validation=[SECRETS[1]])
+    request = PrepareRequest(cohort, tmp_path / "data", split_file=file)
+    record = known_cohort(request.out, request.settings, "test")
+    splits = {pair.patient: pair.split for pair in plan_cohort(request).pairs}
+    assert splits == {record.pseudonym(SECRETS[0]): "test", record.pseudonym(SECRETS[1]): "validation"}
+
+
 def test_other_settings_than_before(cohort, tmp_path):
     request = PrepareRequest(cohort, tmp_path / "data")
     known_cohort(request.out, request.settings, "test")
@@ -153,13 +161,12 @@ def test_what_a_killed_first_call_leaves_is_no_obstacle(cohort, tmp_path):
     assert planned(cohort, tmp_path).pairs
 
 
-def test_pairs_inside_the_cohort_are_not_taken_for_scans(cohort, tmp_path):
+def test_what_lies_in_the_folder_of_pairs_is_no_part_of_the_cohort(cohort, tmp_path):
     shutil.copytree(cohort, tmp_path / "in")
-    write_day(tmp_path / "in" / "data", TWO, "20230112", z_mm=(0, 10))
-    (tmp_path / "in" / "data").rename(tmp_path / "in" / "x")
-    (tmp_path / "in" / "data").mkdir()
-    (tmp_path / "in" / "x").rename(tmp_path / "in" / "data" / ".hidden")
-    assert len(planned(tmp_path / "in", tmp_path / "in" / "data").pairs) == 3
+    request = PrepareRequest(tmp_path / "in", tmp_path / "in" / "data")
+    known_cohort(request.out, request.settings, "test")
+    write_day(request.out / "training" / "stray", TWO, "20230112", z_mm=(0, 10))
+    assert len(plan_cohort(request).pairs) == 3
 
 
 @pytest.mark.parametrize("text", ["{", "{}", '{"format": 2}', '{"format": 1, "salt": "zz"}', "[]"])

@@ -129,6 +129,16 @@ def test_the_estimate_holds(cohort, tmp_path):
     assert 0.2 * plan.bytes_needed < used < plan.bytes_needed
 
 
+def test_of_two_calls_at_once_one_is_refused(cohort, tmp_path):
+    """Otherwise one patient could be in two splits under two pseudonyms."""
+    first, second = (plan_cohort(PrepareRequest(cohort, tmp_path / "data", margin_mm=10.0)) for _ in range(2))
+    make_pairs(first)
+    before = files(tmp_path / "data")
+    with pytest.raises(OutputRefused, match="another call"):
+        make_pairs(second)
+    assert files(tmp_path / "data") == before
+
+
 def test_one_bad_scan_stops_nothing(cohort, tmp_path, monkeypatch):
     def refuse(daily: Any, planning: Any) -> Any:
         raise AlignmentFailed("the scans do not match", where=SECRETS[0])
