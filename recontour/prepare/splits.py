@@ -64,12 +64,14 @@ def assign_splits(
     identifiers: Iterable[str], known: Mapping[str, str], shares: Sequence[float], seed: int
 ) -> dict[str, str]:
     """PatientID to split. Those in `known` keep theirs; the others, in an order that seed and PatientID alone decide,
-    each go to the split that is furthest below its share of all."""
+    each go to the split that is furthest below its share of all; first to one that has nobody, since there is no
+    training without validation."""
     everybody = sorted(set(identifiers), key=lambda i: hashlib.sha256(f"{seed}\n{i.strip()}".encode()).digest())
     out = {identifier: known[identifier] for identifier in everybody if identifier in known}
     for identifier in everybody:
         if identifier not in out:
             counts = [list(out.values()).count(split) for split in SPLITS]
             short = [share * len(everybody) - count for share, count in zip(shares, counts, strict=True)]
-            out[identifier] = SPLITS[int(np.argmax(short))]
+            empty = [k for k in range(len(SPLITS)) if shares[k] and not counts[k]]
+            out[identifier] = SPLITS[empty[0] if empty else int(np.argmax(short))]
     return out
