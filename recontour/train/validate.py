@@ -173,7 +173,7 @@ def warped(planned: NDArray[np.bool_], field: Field, here: Box) -> LevelSet:
     share = torch.as_tensor(planned.astype(np.float32))[None, None]
     start_xyz = np.array([part.start for part in reversed(here)], np.float32)
     offset = field.array[(slice(None), *here)] + start_xyz[:, None, None, None]  # voxels are 1 mm
-    values = warp(share, torch.as_tensor(offset)[None])[0, 0].nan_to_num(0.0).numpy()
+    values = warp(share, torch.as_tensor(offset)[None])[0, 0].numpy()
     return LevelSet(_part(field.grid, here), values - np.float32(0.5))
 
 

@@ -221,6 +221,21 @@ def test_a_failed_write_leaves_the_old_model_and_no_rest(tmp_path: Path, monkeyp
     ]
 
 
+def test_a_model_that_cannot_take_its_place_leaves_the_old_one_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    network, folder, rename = build_network("seg"), tmp_path / "first", export_module.os.rename
+    write_model(network, CARD, folder)
+
+    def refused(source: Path, target: Path) -> None:
+        if source.name.endswith(".part"):
+            raise PermissionError(13, "Permission denied")
+        rename(source, target)
+
+    monkeypatch.setattr(export_module.os, "rename", refused)
+    with pytest.raises(OutputRefused, match="Permission denied"):
+        write_model(network, replace(CARD, released="2026-03-01"), folder, overwrite=True)
+    assert read_card(folder).released == "2026-02-03" and [p.name for p in tmp_path.iterdir()] == ["first"]
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "../up", ".hidden", "Ä"])
 def test_names_that_are_no_folder_names(name: str, tmp_path: Path):
     with pytest.raises(UsageError, match="is no name for a model"):

@@ -61,16 +61,17 @@ def model(**options) -> ReleasedModel:
     return ReleasedModel(ModelCard("knows", "cross-stitch", ARCHITECTURES["cross-stitch"].inputs), Knows(**options))
 
 
-def pair(shift_xyz=SHIFT_XYZ, organs=("bladder", "prostate"), swollen_mm: float = 2.0, speck: bool = True) -> ScanPair:
-    """Both organs planned `shift_xyz` beside where they are today; the scan shows the prostate swollen, and a speck."""
+def pair(shift_xyz=SHIFT_XYZ, organs=("bladder", "prostate")) -> ScanPair:
+    """Both organs planned `shift_xyz` beside where they are today; the scan shows the prostate swollen by 2 mm all
+    around, and two specks, one far away and one 2 mm from it."""
     shift_zyx = np.array(shift_xyz[::-1])
     fixed, moving = np.zeros((2, *SIZE), np.uint8)
     for label, centre in ((1, BLADDER), (4, PROSTATE)):
         fixed[distance(centre) < RADIUS] = label
         moving[distance(np.add(centre, shift_zyx)) < RADIUS] = label
-    shown = RADIUS + swollen_mm - distance(PROSTATE)
-    if speck:
-        shown = np.maximum(shown, 3.0 - distance((8.0, 55.0, 8.0)))
+    shown = RADIUS + 2.0 - distance(PROSTATE)
+    for speck in ((8.0, 55.0, 8.0), (12.5, 16.5, 15.5)):
+        shown = np.maximum(shown, 3.0 - distance(speck))
     hu = np.rint(100 * shown).clip(-900, 900).astype(np.int16)
     return ScanPair(hu, hu, fixed, moving, organs, "7-1")
 
@@ -92,7 +93,7 @@ def test_every_path_has_the_distance_that_it_must_have():
         0.9 * 14**0.5, rel=0.06
     )  # the cosine is above 0.9 for 5 % of a sphere
     assert got["registration"].msd_mm == pytest.approx(0.0, abs=1e-6) and got["registration"].dice == 1.0
-    assert got["segmentation"].msd_mm == pytest.approx(2.0, abs=0.15)  # and nothing for the speck, 40 mm away
+    assert got["segmentation"].msd_mm == pytest.approx(2.0, abs=0.15)  # and nothing for the specks
     assert got["segmentation"].hd95_mm < 3.0
     assert got["segmentation"].dice == pytest.approx(2 * 9**3 / (9**3 + 11**3), rel=0.02)
     assert got["blend"].msd_mm == pytest.approx(1.0, abs=0.15)  # half-way from 0 to 2 mm
