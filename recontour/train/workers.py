@@ -46,15 +46,15 @@ class DayMaker:
                 self._asked[seeds] = self._submit(self._pool, seeds)
 
     def take(self, seeds: DaySeeds) -> CoarseDay:
-        """The day of these seeds; waits until it is made. Raises MemoryShort where the system ended a worker."""
+        """The day of these seeds; waits until it is made. Raises MemoryShort where a worker was
+        ended from outside, as systems do that run out of memory."""
         if self._pool is None:
             return day_of(self._told[0], *seeds, self._told[1])
         future = self._asked.pop(seeds, None) or self._submit(self._pool, seeds)
         try:
             return future.result()
         except BrokenProcessPool as error:
-            found = "a process that makes training data was ended from outside"
-            raise MemoryShort(found, where="data.workers", allowed="fewer workers, or more memory") from error
+            raise _ended_from_outside() from error
 
     def close(self) -> None:
         """Ends the processes; a day in the making is finished first."""
@@ -62,8 +62,16 @@ class DayMaker:
             self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _submit(self, pool: ProcessPoolExecutor, seeds: DaySeeds) -> Future[CoarseDay]:
-        with _one_thread():  # what a process is told of threads, it must know before it loads numpy
-            return pool.submit(day_of, self._told[0], *seeds, self._told[1])
+        try:
+            with _one_thread():  # what a process is told of threads, it must know before it loads numpy
+                return pool.submit(day_of, self._told[0], *seeds, self._told[1])
+        except BrokenProcessPool as error:
+            raise _ended_from_outside() from error
+
+
+def _ended_from_outside() -> MemoryShort:
+    found = "a process that makes training data was ended from outside"
+    return MemoryShort(found, where="data.workers", allowed="fewer workers, or more memory")
 
 
 @contextmanager
