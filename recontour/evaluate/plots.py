@@ -22,7 +22,7 @@ from recontour.evaluate.scores import MEASURES, Measure
 COLOURS = ("#0072B2", "#E69F00", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#000000")
 WIDTH_INCHES = 180 / 25.4  # a journal's two columns
 FEWEST_FOR_A_BOX = 5  # quartiles of fewer values say nothing
-_AXES = {"dice": "DSC", "msd_mm": "mean surface distance (mm)", "hd95_mm": "95 % Hausdorff distance (mm)"}
+_AXES = {"dice": "DSC", "msd_mm": "mean surface\ndistance (mm)", "hd95_mm": "95 % Hausdorff\ndistance (mm)"}
 _STYLE = {
     "font.size": 8,
     "axes.titlesize": 8,
@@ -109,7 +109,8 @@ def _box(axes: Any, place: int, values: Sequence[float]) -> None:
         whiskerprops=line | {"linewidth": 0.8 * boxed}, capprops=line, manage_ticks=False,
     )  # fmt: skip
     aside = place + 0.18 * np.sin(2.4 * np.arange(len(values)))  # so that equal values do not hide each other
-    axes.plot(values, aside, "o", markersize=2.5, color=colour, markeredgecolor="black", markeredgewidth=0.3)
+    point = {"markersize": 2.5, "color": colour, "markeredgecolor": "black", "markeredgewidth": 0.3}
+    axes.plot(values, aside, "o", clip_on=False, zorder=3, **point)
 
 
 def _limit(axes: Any, measure: Measure) -> None:

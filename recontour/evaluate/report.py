@@ -120,7 +120,7 @@ def summary_csv(result: CohortResult) -> str:
     """One line for each organ and measure."""
     lines = [["organ", "measure", "n", "lost", "mean", "sd", "median", "worst"]]
     for one in summaries_of(result):
-        values = one.summary.mean, one.summary.sd, one.summary.median, _worst(one)
+        values = one.summary.mean, _sd(one), one.summary.median, _worst(one)
         counts = [str(one.summary.count), str(one.lost)]
         lines.append([one.organ, one.measure.name, *counts, *(_cell(value) for value in values)])
     return _csv(lines)
@@ -191,6 +191,10 @@ def _summary(organ: str, measure: Measure, lost: int, values: Sequence[float | N
     return [OrganSummary(organ, measure, lost, summary)]
 
 
+def _sd(one: OrganSummary) -> float | None:
+    return one.summary.sd if one.summary.count > 1 else None  # one value does not spread
+
+
 def _worst(one: OrganSummary) -> float | None:
     return one.summary.worst if one.measure.worse else None
 
@@ -202,7 +206,7 @@ def _details(summaries: Sequence[OrganSummary]) -> tuple[list[str], list[list[st
 
 def _statistics(one: OrganSummary) -> list[str]:
     """Mean, sd, median and worst as they are read; "lost" where a lost organ makes them infinite."""
-    values = one.summary.mean, one.summary.sd, one.summary.median, _worst(one)
+    values = one.summary.mean, _sd(one), one.summary.median, _worst(one)
     return [_read(value, one.measure.decimals) for value in values]
 
 

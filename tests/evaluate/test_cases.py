@@ -88,6 +88,12 @@ def test_lost_organs_are_infinitely_far_off() -> None:
     assert rows[0].added_path_length_mm == pytest.approx(circles.sum(), rel=5e-3)
 
 
+def test_a_shape_that_fills_its_grid_has_no_distance() -> None:
+    everywhere = LevelSet(TIGHT, np.full(TIGHT.size, 3.0, np.float32))
+    with pytest.raises(UsageError, match="a shape without a surface"):
+        score({"a": everywhere}, {"a": everywhere})
+
+
 def test_summary_by_hand() -> None:
     found = summarise([1.0, 2.0, 3.0, 10.0])
     assert (found.count, found.median, found.mean, found.worst) == (4, 2.5, 4.0, 10.0)

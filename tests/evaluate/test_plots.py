@@ -58,13 +58,14 @@ def test_axes_have_units_and_labels_do_not_overlap() -> None:
         figure = plots._score_figure(rows())
         figure.canvas.draw()
         labels = [axes.get_xlabel() for axes in figure.axes]
-        assert labels == ["DSC", "mean surface distance (mm)", "95 % Hausdorff distance (mm)"]
+        assert labels == ["DSC", "mean surface\ndistance (mm)", "95 % Hausdorff\ndistance (mm)"]
         ticks = [tick for axes in figure.axes for tick in axes.get_xticklabels()]
         inside = [t.get_window_extent() for t in ticks if t.get_text()]
         shown = sorted((box for box in inside if box.x0 > 0 and box.x1 < figure.bbox.x1), key=lambda box: box.x0)
         named = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
         assert named == ["bladder (6)", "seminal vesicles (6, 1 lost)", "CTV (6)"]
         assert all(8 <= text.get_fontsize() <= 10 for text in (*ticks, *(axes.xaxis.label for axes in figure.axes)))
+        assert all(axes.xaxis.label.get_window_extent().x1 <= figure.bbox.x1 for axes in figure.axes)
         names = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
         for boxes in (names, shown):
             assert all(left.x1 < right.x0 for left, right in pairwise(boxes))

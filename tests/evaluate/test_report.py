@@ -64,6 +64,12 @@ def test_a_lost_organ_is_infinite_and_counted() -> None:
     assert "| rectum | 2 | 1 | 0.450 ± 0.636 | 0.450 | 0.000 | lost | lost | lost |" in summary_markdown(RESULT)
 
 
+def test_one_value_has_no_spread() -> None:
+    zone = {line["measure"]: line for line in table(summary_csv(RESULT)) if line["organ"] == "zone"}
+    assert [zone["msd_mm"][name] for name in ("n", "mean", "sd", "worst")] == ["1", "1", "", "1"]
+    assert "| zone | 1 | 0 | 0.900 | 0.900 | 0.900 | 1.00 |" in summary_markdown(RESULT)
+
+
 def test_organs_of_ours_come_first_and_remarks_are_grouped() -> None:
     headings, rows = medians(summaries_of(RESULT))
     assert [line[0] for line in rows] == ["bladder", "rectum", "zone"]
