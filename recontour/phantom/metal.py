@@ -16,7 +16,8 @@ Bools = NDArray[np.bool_]
 METAL_HU = 2400.0  # no bone is as dense
 _WATER_PER_MM = 0.02
 _ANGLES = 60
-_HARDENING = 0.012
+_HARDENING, _SATURATION = 0.035, 0.1
+_SAMPLING, _FADE_MM = 0.5, 14.0  # of a marker
 _STARVATION = 0.004
 _LARGE_MM3 = 2000.0  # more metal than this throws streaks through the whole slice, less of it 40 mm around
 _NEAR_MM = 40.0
@@ -37,7 +38,7 @@ def metal_streaks(volume: Volume, rng: np.random.Generator) -> Volume | None:
     rows, columns = _window(volume.array[planes] > METAL_HU, volume, large)
     step = max(1, round(_COARSE_MM / volume.grid.spacing_mm[2])) if large else 1
     part = volume.array[planes][:, rows, columns]
-    streaks = _streaks(_coarser(part, step), volume.grid.spacing_mm[2] * step, rng)
+    streaks = _streaks(_coarser(part, step), volume.grid.spacing_mm[2] * step, large, rng)
     fine = np.repeat(np.repeat(streaks, step, 1), step, 2)[:, : part.shape[1], : part.shape[2]]
     if step > 1:
         fine = _smoothed(fine, step)
@@ -71,7 +72,7 @@ def _smoothed(array: Array, step: int) -> Array:
     return np.asarray(uniform_filter(array, (0, step, step)), np.float32)
 
 
-def _streaks(hu: Array, pixel_mm: float, rng: np.random.Generator) -> Array:
+def _streaks(hu: Array, pixel_mm: float, large: bool, rng: np.random.Generator) -> Array:
     """(Z, H, W) HU to be added, from slices whose metal stands out in `hu`."""
     excess = np.where(hu > METAL_HU / 2, np.minimum(hu, 2e4) / 1000.0 * _WATER_PER_MM * pixel_mm, 0.0)
     at = np.argwhere(excess > 0)
@@ -84,12 +85,21 @@ def _streaks(hu: Array, pixel_mm: float, rng: np.random.Generator) -> Array:
         c, s = np.cos(angle), np.sin(angle)
         place = x * c + y * s + bins / 2
         projected = _projected(place, z, weight, (len(hu), bins))
-        error = _filtered(_error(projected, rng), pixel_mm)
+        error = _filtered(_error(projected, rng) if large else _marker_error(projected, rng), pixel_mm)
         index = columns[None, :] * c + rows[:, None] * s + bins / 2
         low = np.clip(index.astype(int), 0, bins - 2)
         share = (index - low).astype(np.float32)
         out += (1 - share) * error[:, low] + share * error[:, low + 1]
-    return np.asarray(out * np.float32(np.pi / _ANGLES * 1000.0 / _WATER_PER_MM), np.float32)
+    out *= np.float32(np.pi / _ANGLES * 1000.0 / _WATER_PER_MM)
+    return out if large else out * _fading(excess > 0, pixel_mm)
+
+
+def _fading(metal: Bools, pixel_mm: float) -> Array:
+    """(Z, H, W): 1 at the metal of a slice, falling with the distance from it."""
+    from scipy.ndimage import distance_transform_edt
+
+    away = [np.asarray(distance_transform_edt(~plane, pixel_mm)) for plane in metal]
+    return np.exp(-np.stack(away) / _FADE_MM).astype(np.float32)
 
 
 def _projected(place: NDArray[np.float64], z: NDArray[np.intp], weight: Array, size: tuple[int, int]) -> Array:
@@ -103,11 +113,16 @@ def _projected(place: NDArray[np.float64], z: NDArray[np.intp], weight: Array, s
 
 
 def _error(projected: Array, rng: np.random.Generator) -> Array:
-    """Measured less true line integral: hardening grows with the square until the ray is all but dark, noise with
-    the photons that are missing."""
-    dark = np.minimum(projected, 9.0)
-    noise = _STARVATION * (np.exp(dark / 2.0) - 1.0) * rng.standard_normal(projected.shape, np.float32)
-    return (noise - _HARDENING * dark**2).astype(np.float32)
+    """Measured less true line integral: hardening grows with the square of it, later linearly, so that a ray through
+    two pieces loses more than they do one by one; noise grows with the photons that are missing."""
+    hardening = _HARDENING * projected**2 / (1.0 + _SATURATION * projected)
+    missing = _STARVATION * (np.exp(np.minimum(projected, 9.0) / 2.0) - 1.0)
+    return (missing * rng.standard_normal(projected.shape, np.float32) - hardening).astype(np.float32)
+
+
+def _marker_error(projected: Array, rng: np.random.Generator) -> Array:
+    """A marker is finer than the detector's cells: each ray over- or underestimates it."""
+    return (_SAMPLING * projected * rng.standard_normal((len(projected), 1), np.float32)).astype(np.float32)
 
 
 def _filtered(rays: Array, pixel_mm: float) -> Array:

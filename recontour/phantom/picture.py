@@ -92,6 +92,8 @@ def _paint_surroundings(painter: Painter, s: Mapping[str, Shape], body: Body) ->
     """Veins, nerves and fasciae around prostate, vesicles and rectum, which blur their borders."""
     reach = 3.0 + 7.0 * body.tissue.haze
     haze = painter.haze(body.tissue.vessels)
+    cavity = ellipsoid(np.array((0, 26, 8)) * body.scale, np.array((46, 58, 56)) * body.scale)
+    painter.fill(cavity, (0.0, painter.strands(body.tissue.vessels)), soft_mm=12.0)
     for name, share in (("bowel_tube", 0.6), ("Bladder", 0.3), ("SeminalVes", 1.0), ("Prostate", 1.0)):
         painter.fill(grown(s[name], share * reach), (0.0, haze), soft_mm=3.0)
 
@@ -134,7 +136,7 @@ def _paint_organs(painter: Painter, s: Mapping[str, Shape], body: Body) -> None:
     painter.fill(s["SeminalVes"], (0.0, painter.mottled(tissue.vesicles)))
     painter.fill(s["Prostate"], (0.0, painter.mottled(tissue.prostate)))
     if body.extras.catheter:
-        painter.fill(both(s["catheter_balloon"], grown(s["Bladder"], -1.5)), (0.0, 70.0), (0.8, 3.0), soft_mm=0.8)
+        painter.fill(both(s["catheter_balloon"], grown(s["Bladder"], -1.5)), (0.0, 95.0), (1.3, 3.0), soft_mm=0.8)
         painter.fill(s["catheter"], (0.0, 260.0), (1.2, 20.0), soft_mm=0.8)
 
 
@@ -149,7 +151,8 @@ def _paint_rectum(painter: Painter, s: Mapping[str, Shape], body: Body) -> None:
             radius = float(np.interp(z, np.array((-64, -46, -28, -8, 16, 38, 62)) * body.scale, radii))
             middle = (centre[0] + rng.normal(0, 2), centre[1] - rng.uniform(0.0, 0.5) * radius, z)
             semi = (radius * rng.uniform(0.4, 1.1), radius * rng.uniform(0.3, 1.0), rng.uniform(5, 30))
-            pocket = both(grown(rectum, -WALL_MM - 0.3), ellipsoid(middle, semi), blend_mm=2.0)
+            bubble = wobbled(ellipsoid(middle, semi), draw_waves(rng, 4, 14, 40), float(rng.uniform(0.5, 4.0)))
+            pocket = both(grown(rectum, -WALL_MM - 0.3), bubble, blend_mm=2.0)
             painter.fill(pocket, (0.0, float(rng.uniform(-990, -880))))
     if body.extras.balloon_ml > 0:
         inner = both(s["balloon"], grown(rectum, -WALL_MM + 0.5))
@@ -181,7 +184,7 @@ def _paint_specks(painter: Painter, s: Mapping[str, Shape], body: Body) -> None:
     for _ in range(body.extras.phleboliths):
         beside = rng.choice([-1, 1]) * rng.uniform(30, 50)
         place = np.array([beside, rng.uniform(-5, 50), rng.uniform(-30, 15)]) * body.scale
-        painter.rod(place, place, float(rng.uniform(1.0, 2.5)), _lime(rng))
+        painter.rod(place, place + np.array((0.0, 0.0, 0.5)), float(rng.uniform(1.0, 2.5)), _lime(rng))
 
 
 def _paint_metal(painter: Painter, s: Mapping[str, Shape], body: Body) -> None:

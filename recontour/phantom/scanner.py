@@ -51,7 +51,7 @@ class Scanner:
             slice_mm=slice_mm * float(rng.choice([0.5, 1.0, 1.0])),
             hu_scale=float(np.clip(rng.normal(1.0, 0.006), 0.98, 1.02)),
             hu_offset=float(np.clip(rng.normal(0.0, 3.0), -8.0, 8.0)),
-            starvation=max(0.0, float(rng.uniform(-1.0, 1.2))),
+            starvation=max(0.0, float(rng.uniform(-0.8, 0.8))),
         )
 
     def cut_to(self, fov_mm: float) -> Scanner:

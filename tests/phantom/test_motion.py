@@ -10,8 +10,9 @@ import pytest
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field, folding_fraction, jacobian_determinant
 from recontour.geometry.grid import Grid
-from recontour.geometry.resample import sample, transform_points
+from recontour.geometry.resample import resample_level_set, sample, transform_points
 from recontour.geometry.volume import LevelSet, Volume
+from recontour.phantom.contents import Urine
 from recontour.phantom.motion import Motion, Movable, move, move_prepared, prepare
 from recontour.phantom.noise import draw_noise, noise_level_hu, without_noise
 
@@ -177,3 +178,74 @@ def test_a_field_of_the_wrong_sign_would_be_seen(man: Movable) -> None:
     there = transform_points(centre, moved.affine_daily_to_planning, moved.field_daily_to_planning)
     wrong = transform_points(centre, moved.affine_daily_to_planning, turned)
     assert there[1] > centre[1] + 2 and wrong[1] < centre[1] - 2
+
+
+def test_days_reach_from_empty_to_full_and_their_scanners_differ() -> None:
+    days = [Motion.draw(seed) for seed in range(400)]
+    factor = np.array([d.bladder_factor for d in days])
+    assert (
+        factor.min() < 0.34 and factor.max() > 3.0 and 0.6 < np.quantile(factor, 0.2) < np.quantile(factor, 0.8) < 1.7
+    )
+    rectum = np.array([d.rectum_log_change for d in days])
+    assert rectum.min() < -1.4 and rectum.max() > 1.4 and np.median(np.abs(rectum)) < 0.6
+    contrast = np.array([d.urine is not None and d.urine.contrast_hu > 0 for d in days])
+    assert 0.01 < contrast.mean() < 0.08  # 8 % of the half that is refilled
+    assert 0.02 < np.mean([d.fov_share < 1.0 for d in days]) < 0.1
+    for name, low, high in (("kernel_per_mm", 0.18, 0.45), ("hu_scale", 0.98, 1.02), ("slice_mm", 0.5, 5.0)):
+        values = np.array([getattr(d, name) for d in days])
+        assert low <= values.min() < values.mean() - 0.2 * (high - low) * 0.5 and values.max() <= high
+
+
+@pytest.mark.parametrize("factor", [0.36, 2.6])
+def test_a_bladder_is_emptied_and_filled_as_far_as_days_are_drawn(man: Movable, factor: float) -> None:
+    moved = move_prepared(man, day(bladder_factor=factor))
+    before = 4 / 3 * np.pi * 30.0**3 / 1000
+    assert moved.level_sets["Bladder"].volume_ml == pytest.approx(factor * before, rel=0.12)
+    assert jacobian_determinant(moved.field_daily_to_planning).min() > 0.05
+
+
+@pytest.mark.parametrize(("change", "low", "high"), [(1.5, 2.0, 5.0), (-1.5, 0.2, 0.5)])
+def test_a_rectum_is_filled_and_emptied(man: Movable, change: float, low: float, high: float) -> None:
+    moved = move_prepared(man, day(rectum_log_change=(change,) * 5))
+    before = man.level_sets["Rectum"].volume_ml
+    assert low < moved.level_sets["Rectum"].volume_ml / before < high
+
+
+def test_contrast_medium_of_the_day_shows_in_the_bladder_and_nowhere_else(man: Movable) -> None:
+    urine = Urine(10.0, 250.0, 0.5, 2.0)
+    with_it, without = (move_prepared(man, day(bladder_factor=1.3, urine=u, **SET_UP)) for u in (urine, None))
+    shape = resample_level_set(with_it.level_sets["Bladder"], with_it.volume.grid).array
+    changed = np.abs(with_it.volume.array - without.volume.array) > 0.5
+    assert changed.any() and not changed[shape < -1.0].any()
+    lumen = shape > 6
+    y, hu = with_it.volume.grid.points()[..., 1][lumen], with_it.volume.array[lumen]
+    assert np.allclose(hu[y > np.percentile(y, 80)], 260.0, atol=4.0)
+    assert np.allclose(hu[y < np.percentile(y, 20)], 10.0, atol=4.0)
+    assert np.array_equal(with_it.field_daily_to_planning.array, without.field_daily_to_planning.array)
+
+
+def test_the_day_s_scanner_sets_the_scale_and_the_field_of_view(man: Movable) -> None:
+    plain, other = (move_prepared(man, day(**c)).volume for c in ({}, {"hu_offset": 5.0, "fov_share": 0.9}))
+    away = np.hypot(*(plain.grid.points()[0, ..., a] - plain.grid.points().mean(axis=(0, 1, 2))[a] for a in (0, 1)))
+    width = 2 * 98.0  # of the ellipse that is his body
+    assert (other.array[:, away > 0.92 * width / 2] == -1024.0).all()
+    centre = other.array[:, away < 30] - plain.array[:, away < 30]
+    assert np.median(centre) == pytest.approx(5.0, abs=1.0)
+
+
+def test_streaks_are_the_day_s_own_and_only_made_scans_get_them() -> None:
+    volume, shapes = body()
+    array = np.array(volume.array)
+    for centre in HEADS:
+        array[ball(centre, 15.0) > 0] = 12_000.0
+    steel = Volume(GRID, array)
+    made, real = (
+        move_prepared(prepare(steel, shapes, None, 0.0, clean=c), day(shift_mm=(0.0, 0.0, 9.0))) for c in (True, False)
+    )
+    fat = (np.abs(GRID.points()[..., 0]) < 40) & (np.abs(GRID.points()[..., 1] - 5) < 20)
+    slices = {
+        name: [k for k in range(60) if abs(GRID.origin_mm[2] + 3 * k - z) < 4] for name, z in (("in", 9), ("off", 60))
+    }
+    streak = {name: np.abs((made.volume.array - real.volume.array)[k][fat[k]]).mean() for name, k in slices.items()}
+    assert streak["in"] > 20.0 > 4 * streak["off"]
+    assert made.volume.array.max() <= 3071.0
