@@ -79,7 +79,7 @@ class Surface:
 def surface_of(shape: Shape) -> Surface:
     """The zero surface of a level set, or the half-way surface of a mask, by marching cubes (Lewiner 2003), LPS mm."""
     array = shape.array if isinstance(shape, LevelSet) else shape.array.astype(np.float32) - np.float32(0.5)
-    box = bounding_box(array, margin=1)
+    box = bounding_box(array, margin=2)
     nothing = Surface(np.empty((0, 3)), np.empty((0, 3), np.intp))
     if box is None:
         return nothing

@@ -290,6 +290,17 @@ def test_empty_shapes() -> None:
     assert (surface_dice(nothing, nothing, 1.0), surface_dice(something, nothing, 1.0)) == (1.0, 0.0)
 
 
+def test_a_prism_whose_sides_lie_on_voxel_centres_has_a_surface() -> None:
+    """Its level set is exactly 0 there: the smallest box of what is not outside holds nothing negative."""
+    grid = Grid.of((16, 18, 24), (1, 1, 1), (0, 0, 0))
+    half, middle = np.array([4.0, 3.0, 3.0]), np.array([9.0, 8.0, 8.0])
+    there, moved = (
+        LevelSet(grid, (half - np.abs(grid.points() - middle - (shift, 0, 0))).min(axis=-1).astype(np.float32))
+        for shift in (0.0, 3.0)
+    )
+    assert surface_distances(there, moved).hd_mm == pytest.approx(3.0, abs=1e-4)
+
+
 def test_a_shape_cut_by_its_grid_gets_no_invented_surface() -> None:
     cut = FINE.crop((0, 0, 0), (26, 59, 63))  # ends at z = -1, through the ball
     found = surface_of(ball(cut, 18))
