@@ -23,6 +23,7 @@ from recontour.train.moved import CoarseDay
 from recontour.train.sampling import AT_RISK, TARGETS, TORSO_HU
 
 AIR_HU = -1000.0
+_SLAB_VOXELS = 1_000_000  # what is in between takes 16 bytes a voxel, and stays near the processor
 _TRIES = 64  # voxels drawn at once until one lies in the torso
 
 
@@ -142,23 +143,46 @@ def resample(
     """
     to_index = np.linalg.inv(grid.matrix) @ affine.matrix @ target.matrix
     mm_to_index = to_index[:3, :3] @ np.linalg.inv(target.matrix[:3, :3])
+    scale = 2.0 / np.maximum(np.asarray(grid.size) - 1, 1)  # to places from -1 to 1 over the source's voxels
+    step, shift = to_index * np.append(scale, 1.0)[:, None], mm_to_index * scale[:, None]
+    step[:3, 3] -= 1.0
+    out = torch.empty(target.size, device=source.device)
+    planes = max(1, _SLAB_VOXELS // (target.size[1] * target.size[2]))
+    for first in range(0, target.size[0], planes):
+        slab = slice(first, min(first + planes, target.size[0]))
+        moved = None if displacement is None else displacement[:, slab]
+        out[slab] = _sampled(source, *_places(step, shift, target, slab, moved, source.device), fill)
+    return out
+
+
+def _places(
+    step: NDArray[np.float64], shift: NDArray[np.float64], target: Grid, slab: slice, displacement: Tensor | None,
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Where voxels of a slab of planes find their values: (d, H, W, 3), x, y, z from -1 to 1; (d, H, W) bool, those
+    that lie outside."""
+    ranges = (range(slab.start, slab.stop), *(range(n) for n in target.size[1:]))
     z, y, x = (
-        torch.arange(n, dtype=torch.float32, device=source.device).view([-1 if a == k else 1 for a in range(3)])
-        for k, n in enumerate(target.size)
+        torch.tensor(r, dtype=torch.float32, device=device).view([-1 if a == k else 1 for a in range(3)])
+        for k, r in enumerate(ranges)
     )
-    place = torch.empty((*target.size, 3), device=source.device)  # x, y, z, from -1 to 1 over the source's voxels
-    for axis, count in enumerate(grid.size):
-        scale = 2.0 / max(count - 1, 1)
-        step, shift = to_index[axis] * scale, mm_to_index[axis] * scale
-        row = (step[0] * z + (step[3] - 1.0)) + step[1] * y + step[2] * x
+    size = (len(ranges[0]), *target.size[1:])
+    place, outside = torch.empty((*size, 3), device=device), torch.zeros(size, dtype=torch.bool, device=device)
+    for axis in range(3):
+        row = (step[axis, 0] * z + step[axis, 3] + step[axis, 1] * y) + step[axis, 2] * x
         if displacement is not None:
-            for component, factor in zip(displacement, shift, strict=True):
+            for component, factor in zip(displacement, shift[axis], strict=True):
                 row.add_(component, alpha=float(factor))
+        outside |= row.abs() > 1.0 + 1e-6
         place[..., 2 - axis] = row
+    return place, outside
+
+
+def _sampled(source: Tensor, place: Tensor, outside: Tensor, fill: float) -> Tensor:
     # Each plane as a sample of its own, of the same source: only over samples are threads shared out on a processor.
     planes = source.expand(len(place), 1, *source.shape)
     out = grid_sample(planes, place[:, None], "bilinear", "border", align_corners=True)[:, 0, 0]
-    return torch.where((place.abs() > 1.0 + 1e-6).any(dim=-1), fill, out)
+    return out.masked_fill_(outside, fill)
 
 
 def spread(array: Tensor, grid: Grid, target: Grid) -> Tensor:

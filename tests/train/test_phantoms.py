@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +115,7 @@ def test_each_stream_changes_its_day_in_turn():
     for stream in range(4):
         numbers = [number for s, number in days if s == stream]
         changes = [k for k in range(1, len(numbers)) if numbers[k] != numbers[k - 1]]
-        assert all(b - a == 6 for a, b in zip(changes, changes[1:], strict=False))
+        assert all(b - a == 6 for a, b in pairwise(changes))
         assert all(numbers[k] == numbers[k - 1] + 1 for k in changes)
     first = [min(k for k, (s, d) in enumerate(days) if s == stream and d == 1) for stream in range(4)]
     assert len({n // 4 for n in first}) == 4  # in four different rounds
