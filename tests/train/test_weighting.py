@@ -128,11 +128,12 @@ def test_a_loss_of_nothing_has_no_rate_of_change():
 def test_what_a_network_lacks_or_is_weighed_with_0_is_not_adapted(kind: str):
     settings = LossSettings(weighting=kind, w_dice_registration=0.0)
     weighting = make_weighting(settings, ("similarity", "dice_registration", "bending"))
-    given = {name: t for name, t in terms(0.5, 0.8, 0.0).items() if name != "dice_segmentation"}
-    for step in range(3):
+    for step, overlap in enumerate((0.8, 0.4, 0.7, 0.1)):  # its rate of change is nobody's business
+        given = {name: t for name, t in terms(0.5, overlap, 0.0).items() if name != "dice_segmentation"}
         total, weights = weighting(given, step)
         assert float(total) == pytest.approx(0.5 + 0.05)
         assert weights == pytest.approx({"similarity": 1.0, "dice_registration": 0.0, "bending": 0.5})
+    assert [p.numel() for p in weighting.parameters()] == ([1] if kind == "homoscedastic" else [])
 
 
 def test_the_boundary_comes_in_as_the_segmentations_dice_gives_way():
