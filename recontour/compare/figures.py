@@ -17,6 +17,7 @@ from recontour.compare.tables import ORGANS
 from recontour.train.validate import counted_mm
 
 _DASHES = {"registration": "-", "segmentation": "--"}
+_BESIDE = ((5, 6), (-20, 6), (5, -11))  # where the networks' numbers stand, in points from theirs, not to meet
 
 
 @dataclass(frozen=True)
@@ -54,9 +55,9 @@ def draw_figure_2(settings: CompareSettings, outcomes: Mapping[str, Outcome], pa
         return
     figure: Any = Figure(figsize=(7.0, 4.5), dpi=150, layout="constrained")
     axes = figure.subplots()
-    for colour, network in enumerate(dict.fromkeys(p.network for p in shown)):
+    for number, network in enumerate(dict.fromkeys(p.network for p in shown)):
         for which in dict.fromkeys(p.path for p in shown if p.network == network):
-            _line(axes, [p for p in shown if (p.network, p.path) == (network, which)], f"C{colour}")
+            _line(axes, [p for p in shown if (p.network, p.path) == (network, which)], number)
     axes.set_xscale("log")
     weights = sorted({p.weight for p in shown if p.weight > 0})
     axes.set_xticks(weights, [f"{w:g}" for w in weights])
@@ -73,13 +74,13 @@ def draw_figure_2(settings: CompareSettings, outcomes: Mapping[str, Outcome], pa
     path.write_bytes(image.getvalue())
 
 
-def _line(axes: Any, of_one: list[Point], colour: str) -> None:
-    first = of_one[0]
+def _line(axes: Any, of_one: list[Point], number: int) -> None:
+    first, colour, place = of_one[0], f"C{number}", _BESIDE[number]
     x, y = [p.weight for p in of_one], [p.msd_mm for p in of_one]
     axes.plot(x, y, _DASHES[first.path], marker="o", color=colour, label=f"{first.network}, {first.path}")
     for p in of_one if first.path == "registration" else []:
         label = f"{p.jacobian_sd:.2f}"
-        axes.annotate(label, (p.weight, p.msd_mm), (4, 5), textcoords="offset points", fontsize="x-small", color=colour)
+        axes.annotate(label, (p.weight, p.msd_mm), place, textcoords="offset points", fontsize="x-small", color=colour)
 
 
 def _point(network: str, path: str, weight: float, outcome: Outcome) -> Point:

@@ -39,12 +39,15 @@ def _forecast(job: Job, out: Path, pace: dict[str, float]) -> Forecast:
     if outcome.scores:
         return Forecast(job.key, "done", 0.0)
     step, _ = _progress(job, out)
+    if job.training is None or not step:
+        state = "failed" if outcome.failed else "not begun"
+    else:
+        state = f"{'failed at ' if outcome.failed else ''}step {step} of {job.training.steps}"
     if job.training is None:
-        return Forecast(job.key, "failed" if outcome.failed else "not begun", None)
-    state = f"step {step} of {job.training.steps}" if step else "not begun"
+        return Forecast(job.key, state, None)
     seconds = pace.get(job.training.network.architecture)
     hours = None if seconds is None else seconds * (job.training.steps - step) / 3600
-    return Forecast(job.key, f"failed at {state}" if outcome.failed else state, hours)
+    return Forecast(job.key, state, hours)
 
 
 def _progress(job: Job, out: Path) -> tuple[int, float]:

@@ -79,8 +79,10 @@ class CompareSettings:
             raise SettingsError(f"{self.devices}", where="devices", allowed='"cpu" or "cuda:N", at least one')
         if not self.adversarial > 0:
             raise SettingsError(f"{self.adversarial}", where="adversarial", allowed="above 0")
-        if 2 in self.figures and not all(weight >= 0 for weight in self.bending_weights):
-            raise SettingsError(f"{self.bending_weights}", where="bending_weights", allowed="at least 0")
+        if 2 in self.figures and not all(weight > 0 for weight in self.bending_weights):
+            raise SettingsError(
+                f"{self.bending_weights}", where="bending_weights", allowed="above 0: the axis is a log"
+            )
         if self.train.device != "auto":
             raise SettingsError(self.train.device, where="train.device", allowed="auto: `devices` says where")
 

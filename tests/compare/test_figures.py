@@ -21,7 +21,7 @@ OUTCOMES = {
 
 
 def test_points_are_means_over_pairs_and_organs() -> None:
-    """A lost organ counts as 50 mm: (3 + 50) / 2. What is not done has no point. Jacobian sd: of 0.1 and 0.2, or 0.1."""
+    """A lost organ counts as 50 mm: (3 + 50) / 2. What is not done has no point. Jacobian sd of 0.1 and 0.2, or 0.1."""
     found = points(SETTINGS, OUTCOMES)
     assert [(p.network, p.path, p.weight, p.msd_mm) for p in found] == [
         ("Reg", "registration", 0.05, 1.5),

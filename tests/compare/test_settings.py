@@ -34,7 +34,7 @@ def test_what_is_not_named_is_the_paper_s() -> None:
         ({"devices": ["tpu"]}, "devices"),
         ({"devices": ["cuda"]}, "devices"),
         ({"adversarial": 0.0}, "adversarial"),
-        ({"bending_weights": [-1.0]}, "bending_weights"),
+        ({"bending_weights": [0.5, 0.0]}, "bending_weights"),
         ({"test": {"men": 0}}, "test.men"),
         ({"test": {"days": 0}}, "test.days"),
         ({"test": {"severity": -1.0}}, "test.severity"),
