@@ -71,7 +71,8 @@ class LossSettings:
 
     similarity: "ncc" over the patch (eq. 2), "local-ncc" squared over windows of local_window voxels, or "mind" for
     scans of different appearance. weighting: "equal" (the weights below as they are), "homoscedastic" (eq. 7), or
-    "dwa" (eq. 8, with temperature); both leave the bending energy's weight as it is, as in the paper.
+    "dwa" (eq. 8, with temperature); both multiply the weights below, which are 1 in the paper, and leave those of
+    bending, boundary and adversarial term as they are. A term with weight 0 is left out.
     boundary: final weight of the distance-based term of Kervadec et al. 2019 on the segmentation, 0: off; it grows
     linearly from nothing until step boundary_full_at, and the segmentation's Dice gives way to it by as much.
     adversarial: weight of the critic's judgement of the warped contours (JRS-GAN), 0: no critic.
