@@ -29,14 +29,14 @@ Row = Mapping[str, float | str]
 
 
 class RunLog:
-    """Appends to the logs of a run that stands at `step`: rows of later steps, which are about to be taken again, are
-    dropped first. Raises OutputRefused where a row cannot be written."""
+    """Appends to the logs of a run that stands at `step` and was validated at `validated`: rows of later steps, which
+    are about to be taken again, are dropped first. Raises OutputRefused where a row cannot be written."""
 
-    def __init__(self, run: Path, step: int, tensorboard: bool = True) -> None:
+    def __init__(self, run: Path, step: int, validated: int) -> None:
         self.run = run
-        for name in (LOG, VALIDATION):
-            drop_rows_after(run / name, step)
-        self.events = _event_writer(run / TENSORBOARD, step) if tensorboard else None
+        drop_rows_after(run / LOG, step)
+        drop_rows_after(run / VALIDATION, validated)
+        self.events = _event_writer(run / TENSORBOARD, step)
 
     @property
     def has_tensorboard(self) -> bool:

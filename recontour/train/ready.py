@@ -18,6 +18,7 @@ from recontour.errors import MemoryShort, UsageError
 from recontour.network.architectures import Network, build_network
 from recontour.network.catalogue import ARCHITECTURES, DICE_REGISTRATION, DICE_SEGMENTATION, LABELS
 from recontour.network.predict import choose_precision
+from recontour.train.ahead import Ahead
 from recontour.train.checkpoint import Training, load_checkpoint, set_checkpoint_aside
 from recontour.train.critic import Critic
 from recontour.train.dataset import ScanPair, patient_of, read_splits
@@ -131,7 +132,8 @@ def open_data(job: Job) -> tuple[Source, list[ScanPair]]:
     if not any(pair.organs for pair in splits["validation"]):
         raise UsageError("no contoured organ", where="validation", allowed="pairs with contours, to validate on")
     validation = spread([pair for pair in splits["validation"] if pair.organs], settings.validation_pairs)
-    return PairSource(splits["training"], settings, place.device, place.rank), validation
+    source = PairSource(splits["training"], settings, place.device, place.rank)
+    return Ahead(source) if place.device.type == "cuda" else source, validation
 
 
 def check_organs(pairs: Sequence[ScanPair]) -> None:

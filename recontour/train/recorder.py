@@ -51,7 +51,7 @@ class Recorder:
         self.saved_step = training.step if training.step else -1
         self.waits: list[float] = []
         self.steps: list[float] = []
-        self.log = RunLog(job.run, training.step) if job.place.first else None
+        self.log = RunLog(job.run, training.step, training.validated) if job.place.first else None
 
     def begin(self, training: Training) -> None:
         """Says where the run stands, and validates where it was broken off before it could."""

@@ -1,7 +1,7 @@
-"""A training in a process of its own that kills itself, with nothing said, at the Nth of the places where it could
-hurt: before and after a step, and around everything that a checkpoint does to the disk.
+"""Trainings in processes that kill themselves, with nothing said, at the Nth of the places where it could hurt: before
+and after a step, and around everything that a checkpoint does to the disk.
 
-    python one_life.py SETTINGS.json RUN N      N = 0: lives to the end
+    python one_life.py SETTINGS.json RUN N [N ...]      one life after the other; N = 0: lives to the end
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import scipy.ndimage  # noqa: F401  # here once, not in every life
+import skimage.measure  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401
 
 from recontour.train import loop, recorder
 from recontour.train.settings import train_settings_from
@@ -32,7 +36,7 @@ def deadly(function: Callable[..., Any], counter: itertools.count[int], last: in
     return before_and_after
 
 
-def main(settings: Path, run: Path, last: int) -> None:
+def live(settings: Path, run: Path, last: int) -> None:
     counter, clock = itertools.count(1), itertools.count()
     if last:
         for owner, name in PLACES:
@@ -41,5 +45,16 @@ def main(settings: Path, run: Path, last: int) -> None:
     loop.train(train_settings_from(json.loads(settings.read_text("utf-8"))), run)
 
 
+def main() -> None:
+    settings, run, *lives = sys.argv[1:]
+    for last in map(int, lives):
+        child = os.fork()
+        if child == 0:
+            live(Path(settings), Path(run), last)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print("killed" if os.WIFSIGNALED(status) else f"exit {os.WEXITSTATUS(status)}", flush=True)
+
+
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main()
