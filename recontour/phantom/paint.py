@@ -184,10 +184,10 @@ class Painter:
 
 
 def _lamellae(noise: Array) -> Array:
-    """The same noise squeezed to a third along y and sheared by x, as the bundles of the buttocks run."""
+    """The same noise squeezed to a half along y and sheared by x, as the bundles of the buttocks run."""
     height, width = int(noise.shape[1]), int(noise.shape[2])
     lean = np.abs(np.arange(width) - width // 2)
-    row = (3 * np.arange(height)[:, None] - 2 * lean[None, :]) % height
+    row = (2 * np.arange(height)[:, None] - lean[None, :]) % height
     return np.asarray(noise[:, row, np.arange(width)[None, :]], np.float32)
 
 

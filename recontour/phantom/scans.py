@@ -34,6 +34,7 @@ from recontour.phantom.anatomy import ROI_NAMES, make_anatomy
 from recontour.phantom.motion import Motion, MovedScan, move_prepared, prepare, set_up
 
 FRAME_OFFSET_MM = 150.0
+_DAILY_SLICES_MM = (1.5, 2.0, 2.0, 2.5, 2.5, 3.0, 3.0, 4.0, 5.0)
 _LARGE_MM3 = 6e6  # shapes with a larger box are held at 3 mm
 
 _COLOURS = {
@@ -90,7 +91,7 @@ def daily_grid(planning: Grid, shapes: Mapping[str, LevelSet], motion: Motion) -
     low, high = (np.array(f([to_daily.apply(planning.corners_mm())], axis=(0, 1))) for f in (np.min, np.max))
     boxes = [to_daily.apply(s.grid.corners_mm()) for n, s in shapes.items() if n != "EXTERNAL"]
     organs = np.concatenate(boxes) if boxes else np.array([low, high])
-    spacing = float(rng.choice([s for s in (2.0, 2.5, 3.0) if abs(s - planning.spacing_mm[0]) > 0.1]))
+    spacing = float(rng.choice([s for s in _DAILY_SLICES_MM if abs(s - planning.spacing_mm[0]) > 0.1]))
     bottom = max(low[2] + 8.0, organs[:, 2].min() - rng.uniform(20, 60))
     top = min(high[2] - 8.0, organs[:, 2].max() + rng.uniform(20, 60))
     width = planning.size[2] * planning.spacing_mm[2] * rng.uniform(0.97, 1.08)
