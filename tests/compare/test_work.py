@@ -18,12 +18,13 @@ from recontour.compare.results import asked_of, read_outcome
 from recontour.compare.schedule import STUDY, Event, run_study
 from recontour.compare.settings import CompareSettings, read_compare_settings
 from recontour.compare.work import LOCK, RUN, do_job, held
-from recontour.errors import AlignmentFailed, UsageError
+from recontour.errors import AlignmentFailed, OutputRefused, UsageError
 from recontour.geometry.field import Field
 from recontour.geometry.volume import Mask, Volume
 from recontour.network.catalogue import LABELS
 from recontour.network.predict import Prediction
 from recontour.train.dataset import ScanPair, write_pair
+from recontour.train.settings import read_train_settings
 from tests.compare.drawn import study
 
 SIZE = (44, 48, 52)
@@ -165,3 +166,21 @@ def test_a_training_that_outlives_its_parent_keeps_the_lock(tmp_path: Path) -> N
             fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
         child.communicate(b"\n")
         fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+@pytest.mark.parametrize(("code", "raised"), [(130, KeyboardInterrupt), (3, OutputRefused)])
+def test_the_training_is_given_the_lock_and_its_end_is_told(
+    code: int, raised: type[BaseException], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In Python's place a script that looks at the files it was given."""
+    script, given = tmp_path / "python", tmp_path / "given"
+    script.write_text(f"#!/bin/sh\nls -l /dev/fd/ > {given}\nprintf '%s ' \"$@\" >> {given}\nexit {code}\n")
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+    with pytest.raises(raised):
+        do_job("seg_fixed_equal_be0.5", settings_of(data, networks=["seg"], rivals=[]), tmp_path)
+    folder = tmp_path / "seg_fixed_equal_be0.5"
+    assert str(folder / LOCK) in given.read_text()
+    told = f"-m recontour train {folder / 'train.toml'} --out {folder / RUN} --quiet"
+    assert given.read_text().strip().endswith(told)
+    assert read_train_settings(folder / "train.toml") == plan(settings_of(data))[0].training
