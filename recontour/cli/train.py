@@ -48,6 +48,20 @@ def train(
         stderr(f"Time is up at step {ended.step} of {settings.steps}. The same command goes on from there.")
 
 
+@app.command("plot-training")
+def plot_training(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; their lines share the panels.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="The folder for the figures.")],
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+) -> None:
+    """Draw losses, their weights, cross-stitch units and validation over the steps, as PNG and PDF."""
+    from recontour.train.plots import plot_training as draw
+
+    written = draw(runs, out)
+    if not quiet:
+        print(*written, sep="\n")
+
+
 @contextmanager
 def watching(silent: bool) -> Generator[Watcher | None]:
     """What the training tells is shown on stderr: a bar on a terminal, a line now and then elsewhere."""
