@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEBIAN := dicom3tools dcmtk plastimatch
+DEBIAN := dicom3tools dcmtk plastimatch chromium
 
 .PHONY: demo test environment debian lint types clean
 
@@ -24,7 +24,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
 
-# Judges that the tests call: dciodvfy (dicom3tools), dcmtk, plastimatch.
+# Judges that the tests call: dciodvfy (dicom3tools), dcmtk, plastimatch; chromium shows the report's page.
 debian:
 	@missing=""; for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
