@@ -81,9 +81,14 @@ def test_workers_change_nothing_that_is_seen(folder: Path, run: list[Batch]):
 
 
 def test_other_seeds_and_ranks_see_other_days(folder: Path, run: list[Batch]):
-    for told, rank in ((settings(seed=6, batch=1), 0), (settings(batch=1), 1)):
-        with source(folder, told, rank) as other:
-            assert not torch.equal(other.batch(0).fixed_labels[0], run[0].fixed_labels[0])
+    asked: list[tuple[int, int]] = []
+    for told, rank in ((settings(batch=1), 0), (settings(seed=6, batch=1), 0), (settings(batch=1), 1)):
+        with source(folder, told, rank) as other, pytest.MonkeyPatch.context() as patch:
+            take = other._maker.take
+            patch.setattr(other._maker, "take", lambda seeds, take=take: (asked.append(seeds), take(seeds))[1])
+            first = other.batch(0).fixed_labels[0]
+            assert torch.equal(first, run[0].fixed_labels[0]) == (told.seed == 5 and rank == 0)
+    assert len({motion for _, motion in asked}) == 3
 
 
 def test_a_batch_is_what_the_network_takes(run: list[Batch]):
@@ -171,7 +176,10 @@ from recontour.train.phantoms import PhantomSource
 from recontour.train.settings import DataSettings, TrainSettings
 if __name__ == "__main__":
     data = DataSettings("phantoms", training_men=2, days_at_once=2, workers=1)
-    PhantomSource(TrainSettings(patch_voxels=44, data=data), Path(sys.argv[1]), torch.device("cpu")).batch(0)
+    source = PhantomSource(TrainSettings(patch_voxels=44, data=data), Path(sys.argv[1]), torch.device("cpu"))
+    source.batch(0)
+    for day in source._maker._asked.values():
+        day.result()  # a worker without work finds no broken pipe to end on
     print("made", flush=True)
     sys.stdin.read()
 """
