@@ -6,6 +6,7 @@
     └── InputRefused          the input or the result cannot be used            exit 3
         ├── ScanRefused       a CT series
         ├── StructuresRefused an RTSTRUCT, or one ROI of it
+        ├── DoseRefused       an RTDOSE or an RTPLAN
         ├── RoiAmbiguous      several ROIs could be the organ
         ├── PatientMismatch   two patients, or scans that do not belong together
         ├── AlignmentFailed   the two scans do not show the same region
@@ -54,6 +55,10 @@ class ScanRefused(InputRefused):
 
 class StructuresRefused(InputRefused):
     """An RTSTRUCT, or one ROI of it, that cannot be used."""
+
+
+class DoseRefused(InputRefused):
+    """A planning dose, or the plan of it, that cannot be used."""
 
 
 class RoiAmbiguous(InputRefused):
