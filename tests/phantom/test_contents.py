@@ -7,7 +7,7 @@ import pytest
 
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
-from recontour.phantom.contents import WALL_MM, refill
+from recontour.phantom.contents import WALL_MM, Urine, refill, refill_bladder
 
 GRID = Grid.of((30, 40, 44), (3.0, 1.5, 1.25), (-25.0, 10.0, 100.0))
 
@@ -51,8 +51,20 @@ def test_gas_over_the_contour_goes_with_the_rest_and_distant_gas_stays() -> None
     assert not (after.array[~beside] < -500).any()
 
 
+def test_a_bladder_s_wall_stays_when_its_contents_change() -> None:
+    volume, shape = rectum_with_gas()  # any organ will do: 17 mm around y = 40
+    after = refill_bladder(volume, shape, Urine(8.0, 200.0, 0.25, 1.0))
+    y = GRID.points()[..., 1]
+    wall, lumen = shape.array < 2.0, shape.array > 4.5
+    assert np.array_equal(after.array[wall], volume.array[wall])
+    level = 54.0 - 0.25 * 28.0  # the lumen reaches 14 mm to both sides of y = 40
+    assert np.allclose(after.array[lumen & (y > level + 3)], 208.0, atol=2.0)
+    assert np.allclose(after.array[lumen & (y < level - 3)], 8.0, atol=2.0)
+
+
 def test_a_contour_outside_the_scan_changes_nothing() -> None:
     volume, rectum = rectum_with_gas()
     far = LevelSet(Grid.of(GRID.size, GRID.spacing_mm, (900.0, 900.0, 900.0)), rectum.array)
     after = refill(volume, far, np.random.default_rng(1), gas_goes=True, pockets=2)
     assert np.array_equal(after.array, volume.array)
+    assert np.array_equal(refill_bladder(volume, far, Urine(99.0)).array, volume.array)
