@@ -15,13 +15,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import scipy.ndimage  # noqa: F401  # here once, not in every life
-import skimage.measure  # noqa: F401
-import torch.utils.tensorboard  # noqa: F401
+import torch.utils.tensorboard  # noqa: F401  # here once, not in every life
 
 from recontour.train import loop, recorder
 from recontour.train.settings import train_settings_from
 
+recorder.validate = lambda model, pairs, *_: [  # takes no time here
+    recorder.PathScore(pair.name, "segmentation", "bladder", 1.0, 1.0, 1.0) for pair in pairs
+]
 PLACES = ((os, "fsync"), (os, "replace"), (loop, "take_step"), (recorder.Recorder, "after_step"))
 
 

@@ -31,11 +31,9 @@ from recontour.train.sources import PairSource
 from recontour.train.validate import PathScore
 from tests.train.made_data import tiny_settings, write_pairs
 
-# Between them every part of a checkpoint: each weighting, the critic, both paths.
+# Between them every part of a checkpoint: what both weightings learn or remember, the critic, both paths.
 KINDS = {
-    "cross-stitch": LossSettings(),
-    "seg": LossSettings(boundary=0.5, boundary_full_at=2),
-    "dense": LossSettings(weighting="homoscedastic", similarity="mind"),
+    "cross-stitch": LossSettings(weighting="homoscedastic", boundary=0.5, boundary_full_at=2),
     "jrs-reg": LossSettings(weighting="dwa", adversarial=0.1),
 }
 
