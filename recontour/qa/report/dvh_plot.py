@@ -71,7 +71,7 @@ def _curves(dvh: Dvh, colour: str, last: float) -> list[str]:
     out: list[str] = []
     for kind, share in (("planned", dvh.planned), ("daily", dvh.daily)):
         path = _path(dvh.dose_gy, share, last)
-        out.append(f'<path class="halo" d="{path}"/><path class="curve {kind}" stroke="{colour}" d="{path}"/>')
+        out.append(f'<path class="halo {kind}" d="{path}"/><path class="curve {kind}" stroke="{colour}" d="{path}"/>')
     return out
 
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 HU_KNOTS = (-1024.0, -200.0, 300.0, 2000.0)
 CODE_KNOTS = (0.0, 38.0, 205.0, 255.0)
-JPEG_QUALITY = 90
+QUALITIES = (85, 75, 60, 40)  # of JPEG: the first that fits
 SLICES_PER_PICTURE = 16
 _BLOCK = 8
 
@@ -52,22 +52,31 @@ def hu_of_codes(codes: Codes) -> NDArray[np.float64]:
     return np.interp(codes, CODE_KNOTS, HU_KNOTS)
 
 
-def pack_scan(name: str, hu: NDArray[np.float32], quality: int = JPEG_QUALITY) -> Packed:
+def quality_for(hu: NDArray[np.float32], limit_bytes: float) -> int:
+    """The best of QUALITIES at which a scan like `hu` (D, H, W) stays below `limit_bytes` of text, judged by the
+    slices in its middle."""
+    middle = max(0, (len(hu) - SLICES_PER_PICTURE) // 2)
+    part = hu[middle : middle + SLICES_PER_PICTURE]
+    for quality in QUALITIES[:-1]:
+        if len(_jpeg(_tall(part), quality)) * len(hu) / len(part) <= limit_bytes:
+            return quality
+    return QUALITIES[-1]
+
+
+def pack_scan(name: str, hu: NDArray[np.float32], quality: int = QUALITIES[0]) -> Packed:
     """(D, H, W) HU as JPEGs of SLICES_PER_PICTURE slices. facts: size, padded (rows, columns), per, and of every
     picture its text's name and its mean code: a browser that alters pictures is noticed by it."""
-    _, rows, columns = hu.shape
-    padded = tuple(-(-n // _BLOCK) * _BLOCK for n in (rows, columns))
-    margins = ((0, 0), (0, padded[0] - rows), (0, padded[1] - columns))
+    padded = [-(-n // _BLOCK) * _BLOCK for n in hu.shape[1:]]
 
     def picture(part: NDArray[np.float32]) -> tuple[str, float]:
-        codes = np.pad(codes_of_hu(part), margins, mode="edge").reshape(-1, padded[1])
+        codes = _tall(part)
         return _jpeg(codes, quality), float(codes.mean())
 
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(picture, _parts(hu)))
     names = [f"{name}-{k}" for k in range(len(done))]
     pictures = [{"text": text, "mean": mean} for text, (_, mean) in zip(names, done, strict=True)]
-    facts = {"size": list(hu.shape), "padded": list(padded), "per": SLICES_PER_PICTURE, "pictures": pictures}
+    facts = {"size": list(hu.shape), "padded": padded, "per": SLICES_PER_PICTURE, "pictures": pictures}
     return Packed(facts, {text: jpeg for text, (jpeg, _) in zip(names, done, strict=True)})
 
 
@@ -95,6 +104,13 @@ def pack_lattice(name: str, values: NDArray[Any], scale: float, first: tuple[int
 def _parts(hu: NDArray[np.float32]) -> Iterator[NDArray[np.float32]]:
     for low in range(0, len(hu), SLICES_PER_PICTURE):
         yield hu[low : low + SLICES_PER_PICTURE]
+
+
+def _tall(hu: NDArray[np.float32]) -> Codes:
+    """(D, H, W) HU as codes (D * padded H, padded W), one slice below the other."""
+    margins = [(0, 0), *((0, -n % _BLOCK) for n in hu.shape[1:])]
+    codes = np.pad(codes_of_hu(hu), margins, mode="edge")
+    return codes.reshape(-1, codes.shape[-1])
 
 
 def _jpeg(codes: Codes, quality: int) -> str:

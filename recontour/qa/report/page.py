@@ -29,6 +29,7 @@ _MEANINGS = {
 }
 _SCRIPTS = ("data.js", "slices.js", "colours.js", "view.js", "review.js", "controls.js")
 _REASONS_SHOWN = 6
+_FLAT = 1.4  # an axial slice this much wider than high stands above the other two, not beside them
 _SIDES = (("L", "R", "left", "right"), ("P", "A", "posterior", "anterior"), ("S", "I", "superior", "inferior"))
 _HELP = (
     ("Scroll slices", "wheel; ↑ ↓ one slice, Page Up/Down ten, Home/End; the slider under each view"),
@@ -59,6 +60,7 @@ def fraction_page(fraction: Fraction, records: Sequence[ReviewRecord] = ()) -> s
         details=_details(fraction.manifest),
         help=_HELP,
         views=_views(fraction),
+        flat=fraction.region.size[2] > _FLAT * fraction.region.size[1],
         has_field=fraction.field_daily_to_planning is not None,
         has_dose=fraction.dose is not None,
         facts=_markup(_json(packed.facts)),
@@ -78,6 +80,7 @@ def _head(fraction: Fraction) -> dict[str, Any]:
         if p.record.light == manifest.light
         for reason in p.record.reasons
     ]
+    reasons += [{"roi": goal.goal, "text": _missed(goal)} for goal in _goals(fraction) if not goal.met_now]
     return {
         "verdict": {**_light(manifest.light), "meaning": _MEANINGS[manifest.light]},
         "reasons": reasons[:_REASONS_SHOWN],
@@ -94,6 +97,15 @@ def _head(fraction: Fraction) -> dict[str, Any]:
         "version": manifest.versions.get("recontour", ""),
         "written": manifest.written,
     }
+
+
+def _goals(fraction: Fraction) -> Sequence[GoalResult]:
+    return fraction.dose.goals if fraction.dose else ()
+
+
+def _missed(goal: GoalResult) -> str:
+    then = "met" if goal.met_then else "not met either"
+    return f"not met today, {goal.daily:.1f} {goal.unit}; in the plan {goal.planned:.1f} {goal.unit}, {then}."
 
 
 def _table(fraction: Fraction) -> dict[str, Any]:

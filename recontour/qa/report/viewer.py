@@ -16,7 +16,7 @@ from recontour.geometry.field import Field, jacobian_determinant
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.qa.fraction import Fraction, RoiPicture
-from recontour.qa.report.packing import CODE_KNOTS, HU_KNOTS, Packed, pack_lattice, pack_scan
+from recontour.qa.report.packing import CODE_KNOTS, HU_KNOTS, Packed, pack_lattice, pack_scan, quality_for
 
 LEVEL_MM = 0.025  # a step of a packed level set, which is clipped at 127 of them
 DISTANCE_MM = 0.1  # a step of the distance to the planned surface, clipped at 127 of them
@@ -28,6 +28,7 @@ FOLDED = -128  # where it is not positive
 UNKNOWN = -128  # of a distance that was not asked for
 DOSE_GY = 0.02
 DOSE_STEP = 2
+SCAN_BYTES = 3.7e6  # of text for each of the three scans: the page stays under 15 MB
 _RIM = 2  # voxels around a shape
 _NEAR_MM = 4.0  # of the daily surface: the distance is needed at all corners of a cell that it crosses
 
@@ -42,10 +43,11 @@ def pack_viewer(fraction: Fraction) -> Packed:
 
     region, field, dose = fraction.region, fraction.field_daily_to_planning, fraction.dose
     scans = {"daily": fraction.fixed, "rigid": fraction.rigid, "warped": fraction.warped}
+    quality = quality_for(fraction.fixed.array, SCAN_BYTES)
     facts: dict[str, Any] = {
         "region": {"size": region.size, "spacing_mm": region.spacing_mm, "origin_mm": region.origin_mm},
         "hu": {"hu": HU_KNOTS, "code": CODE_KNOTS},
-        "scans": {name: keep(pack_scan(name, scan.array)) for name, scan in scans.items()},
+        "scans": {name: keep(pack_scan(name, scan.array, quality)) for name, scan in scans.items()},
         "rois": [_roi(number, picture, region, keep) for number, picture in enumerate(fraction.rois)],
         "field": keep(pack_field(field) if field else None),
         "jacobian": keep(pack_jacobian(field) if field else None),

@@ -6,7 +6,7 @@ const WORDS = [["left", "right"], ["posterior", "anterior"], ["superior", "infer
 const element = (id) => document.getElementById(id);
 let active = "axial";
 
-const placeInWords = (mm) => mm.map((value, k) => `${SIDES[k][value >= 0 ? 0 : 1]} ${Math.abs(value).toFixed(1)}`).join("  ");
+const placeInWords = (mm) => mm.map((value, k) => `${SIDES[k][value >= 0 ? 0 : 1]} ${Math.abs(value).toFixed(1)}`).join(", ");
 
 const ACTS = {
   picture: (value) => { state.picture = value; },
@@ -67,7 +67,7 @@ function positions() {
   const mm = mmOf(state.at);
   for (const [view, { normal }] of Object.entries(VIEWS)) {
     const axis = 2 - normal, side = WORDS[axis][mm[axis] >= 0 ? 0 : 1];
-    const text = `${"xyz"[axis]} ${mm[axis].toFixed(1)} mm`;
+    const text = `${"xyz"[axis]} ${mm[axis].toFixed(1).replace("-", "−")} mm`;
     element(`place-${view}`).textContent = text;
     const slider = element(`slice-${view}`);
     slider.value = state.at[normal];
@@ -132,8 +132,8 @@ function jump(number) {
     return;
   }
   moveTo(voxelOf(mm), true);
-  const what = roi.worst_mm ? `surface moved most, ${roi.largest_mm.toFixed(1)} mm, at` : "middle at";
-  say(`${roi.name}: ${what} ${placeInWords(mmOf(state.at))} mm, axial slice ${mmOf(state.at)[2].toFixed(1)} mm.`);
+  const what = roi.worst_mm ? `surface moved most, ${roi.largest_mm.toFixed(1)} mm, at` : "its middle, at";
+  say(`${roi.name}: ${what} ${placeInWords(mmOf(state.at))} mm.`);
 }
 
 function jumpBy(by) {
@@ -170,7 +170,7 @@ function showReadout(voxel) {
     const words = moved.map((mm, c) => `${Math.abs(mm).toFixed(1)} ${SIDES[c][mm >= 0 ? 0 : 1]}`);
     parts.push(`moved ${Math.hypot(...moved).toFixed(1)} mm (${words.join(", ")})`);
     const log = jacobianAt(...voxel);
-    parts.push(log === -Infinity ? "folds" : `volume × ${(2 ** log).toFixed(2)}`);
+    parts.push(log === -Infinity ? "folds" : `volume planning/daily ${(2 ** log).toFixed(2)}`);
   }
   if (loaded.dose) parts.push(`${sampled(loaded.dose, ...voxel).toFixed(1)} Gy`);
   element("readout").textContent = parts.join(" · ");
@@ -270,6 +270,7 @@ function listen() {
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-act]");
     if (button) act(button.dataset.act);
+    if (event.target.closest("tbody[data-roi]")) lookAtViews();
     const row = event.target.closest("tbody[data-roi]");
     if (row && !event.target.closest("button, a, input, textarea") && !String(getSelection())) act(`jump:${row.dataset.roi}`);
   });
@@ -287,12 +288,26 @@ function listen() {
   window.addEventListener("beforeprint", snapshots);
 }
 
-// Canvases do not always print: pictures of them do.
+// For paper: the three slices as they are, whole and at one scale.
 function snapshots() {
-  for (const view of Object.keys(VIEWS)) {
-    draw(view);
-    element(`print-${view}`).src = canvases[view].toDataURL("image/jpeg", 0.9);
+  const mm = region.size.map((n, k) => n * region.spacing_mm[k]);
+  const perMm = 900 / Math.max(...mm);
+  for (const [view, { u, v }] of Object.entries(VIEWS)) {
+    const shown = canvases[view], paper = document.createElement("canvas");
+    paper.width = Math.round(mm[u] * perMm);
+    paper.height = Math.round(mm[v] * perMm);
+    canvases[view] = paper;
+    draw(view, PAPER_RATIO);
+    canvases[view] = shown;
+    element(`print-${view}`).replaceChildren(paper);
+    element(`view-${view}`).style.setProperty("--mm", mm[u]);
   }
+}
+
+// On a narrow screen the pictures lie below the table.
+function lookAtViews() {
+  const box = element("views").getBoundingClientRect();
+  if (box.top > window.innerHeight * 0.6 || box.bottom < window.innerHeight * 0.4) element("viewer").scrollIntoView();
 }
 
 function middleOf(shape) {

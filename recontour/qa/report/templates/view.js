@@ -2,6 +2,7 @@
 
 const WINDOWS = { soft: [40, 400], bone: [400, 1800], gas: [-600, 1500], custom: [40, 400] }; // level, width in HU
 const CHECKER_MM = 25;
+const PAPER_RATIO = 2; // pixels of a line for one on a plain screen
 const FULL_GY = facts.prescription_gy;
 
 const state = {
@@ -51,17 +52,20 @@ function redraw(views = Object.keys(VIEWS)) {
 
 const scratch = document.createElement("canvas");
 
-function draw(view) {
+let ratio = 1; // device pixels for a pixel of CSS
+
+function draw(view, pixels = window.devicePixelRatio || 1) {
+  ratio = pixels;
   const canvas = canvases[view], { u, v } = VIEWS[view], at = frame(view);
   const context = canvas.getContext("2d", { alpha: false });
   context.fillStyle = "#000";
   context.fillRect(0, 0, canvas.width, canvas.height);
   if (!loaded.scans.daily) return;
   const wide = region.size[u], high = region.size[v];
-  const paint = (pixels) => {
+  const paint = (image) => {
     scratch.width = wide;
     scratch.height = high;
-    scratch.getContext("2d").putImageData(pixels, 0, 0);
+    scratch.getContext("2d").putImageData(image, 0, 0);
     context.save();
     context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = "high";
@@ -73,7 +77,8 @@ function draw(view) {
   paint(picture(view));
   if (["displacement", "jacobian", "dose"].includes(state.map)) paint(mapPixels(view));
   if (state.map === "isodoses") drawIsodoses(context, view, at);
-  for (const number of state.shown) drawRoi(context, view, at, number);
+  for (const number of state.shown) if (number !== state.roi) drawRoi(context, view, at, number);
+  if (state.shown.has(state.roi)) drawRoi(context, view, at, state.roi); // on top
   if (state.crosshair) drawCrosshair(context, canvas, view, at);
   drawScaleBar(context, canvas, view, at);
 }
@@ -188,16 +193,15 @@ function lines(number, which, view) {
 }
 
 function drawRoi(context, view, at, number) {
-  const { colour } = facts.rois[number];
-  if (state.planned) stroke(context, at, lines(number, "planned", view), css(colour), 1.5, [5, 4]);
+  const { colour } = facts.rois[number], more = number === state.roi ? 0.75 : 0;
+  if (state.planned) stroke(context, at, lines(number, "planned", view), css(colour), 1.5 + more, [5, 4]);
   if (!state.daily) return;
   const daily = lines(number, "daily", view);
   if (state.distance && loaded.rois[number].distance) drawDistances(context, view, at, daily, number);
-  else stroke(context, at, daily, css(colour), 2, []);
+  else stroke(context, at, daily, css(colour), 2 + more, []);
 }
 
 function stroke(context, at, drawn, colour, width, dash) {
-  const ratio = window.devicePixelRatio || 1;
   const path = new Path2D();
   for (const line of drawn) line.forEach(([a, b], k) => (k ? path.lineTo(at.x(a), at.y(b)) : path.moveTo(at.x(a), at.y(b))));
   context.lineJoin = "round";
@@ -213,7 +217,7 @@ function stroke(context, at, drawn, colour, width, dash) {
 
 // The new contour, coloured by how far it lies from the planned surface.
 function drawDistances(context, view, at, drawn, number) {
-  const { normal, u, v } = VIEWS[view], ratio = window.devicePixelRatio || 1;
+  const { normal, u, v } = VIEWS[view];
   const map = loaded.rois[number].distance, voxel = [0, 0, 0];
   stroke(context, at, drawn, "rgba(0,0,0,0.6)", 3, []);
   voxel[normal] = state.at[normal];
@@ -236,7 +240,7 @@ function drawDistances(context, view, at, drawn, number) {
 }
 
 function drawCrosshair(context, canvas, view, at) {
-  const { u, v } = VIEWS[view], ratio = window.devicePixelRatio || 1;
+  const { u, v } = VIEWS[view];
   const x = Math.round(at.x(state.at[u])) + 0.5, y = Math.round(at.y(state.at[v])) + 0.5, gap = 12 * ratio;
   context.strokeStyle = "rgba(120,220,255,0.75)";
   context.lineWidth = ratio;
@@ -247,7 +251,7 @@ function drawCrosshair(context, canvas, view, at) {
 }
 
 function drawScaleBar(context, canvas, view, at) {
-  const ratio = window.devicePixelRatio || 1, { u } = VIEWS[view];
+  const { u } = VIEWS[view];
   const perMm = at.su / region.spacing_mm[u];
   const mm = [100, 50, 20, 10, 5].find((n) => n * perMm < canvas.width / 4) || 5;
   const x = 10 * ratio, y = canvas.height - 10 * ratio;
