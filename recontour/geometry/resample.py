@@ -180,9 +180,11 @@ def _at_index(array: Array, index: NDArray[np.float64], fill: float | None) -> A
 
 
 def _smooth_for(array: Array, grid: Grid, target: Grid) -> Array:
-    """A coarser target would alias: smooth with half the ratio of the spacings, along each array axis."""
+    """A coarser target would alias: smooth with half the step from one target voxel to the next, in voxels of the
+    source, along each of its axes: thick slices blur no pixels."""
     from scipy.ndimage import gaussian_filter
 
-    ratio = np.asarray(target.spacing_mm).max() / np.asarray(grid.spacing_mm)
+    steps = grid.index_at(target.points_at(np.eye(3))) - grid.index_at(target.points_at(np.zeros(3)))
+    ratio = np.abs(steps).max(axis=0)
     sigma = np.where(ratio > 1.5, 0.5 * ratio, 0.0)
     return gaussian_filter(array, sigma, mode="nearest") if sigma.any() else array

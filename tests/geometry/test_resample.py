@@ -109,3 +109,14 @@ def test_a_warped_ball_is_exact_near_its_surface_and_right_in_sign_elsewhere() -
     assert np.abs(got - want)[near].max() < 0.07  # what trilinear interpolation of the source leaves: 2^2 / 8 / 14 ...
     assert ((got > 0) == (want > 0))[~near].all()
     assert np.abs(got - want.clip(-12, 12))[np.abs(want) < 8].max() < 0.6
+
+
+def test_thick_slices_blur_no_pixels() -> None:
+    """A pattern of single pixels stays as it is on thicker slices of the same pixels; across slices it is averaged."""
+    fine = Grid.of((24, 10, 10), (1.0, 0.9, 0.9), (0.0, 0.0, 0.0))
+    thick = Grid.of((8, 10, 10), (3.0, 0.9, 0.9), (0.0, 0.0, 0.0))
+    in_plane = np.indices(fine.size)[1:].sum(axis=0) % 2 * 100.0
+    assert np.allclose(resample_volume(Volume(fine, in_plane.astype(np.float32)), thick).array[4], in_plane[0])
+    across = np.indices(fine.size)[0] % 2 * 100.0
+    found = resample_volume(Volume(fine, across.astype(np.float32)), thick).array[2:6]
+    assert np.allclose(found, 50.0, atol=2.0)
