@@ -9,14 +9,14 @@ import tempfile
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recontour.errors import OutputRefused, PatientMismatch
+from recontour.errors import OutputRefused, PatientMismatch, RecontourError
 from recontour.geometry.crop import crop_field, crop_level_set, crop_volume
 from recontour.pipeline import PlannedRoi, Propagation, Stopwatch, propagate
 from recontour.settings import Settings
@@ -27,15 +27,17 @@ if TYPE_CHECKING:
     from recontour.dicom.structures import Roi, StructureSet
     from recontour.geometry.contours import Contour
     from recontour.qa.checks import RoiFacts, Verdict
-    from recontour.qa.manifest import Manifest, ScanRecord
+    from recontour.qa.manifest import AlignmentRecord, Manifest, ScanRecord
     from recontour.qa.measure import AlignmentFacts
+    from recontour.report import Evidence, ReportRequest
 
 
 @dataclass(frozen=True)
 class StudyRequest:
     """What is asked for one fraction. Paths are folders, but for `out` and `registration`, which are files to write.
 
-    chosen_rois: organ to ROI name, where several ROIs could be the organ; "none" declares it absent.
+    chosen_rois: organ to ROI name, where several ROIs could be the organ; "none" declares it absent. report: to be
+    made of it, if any.
     only, skip: patterns of ROI names. daily_series, planning_series, structures: UIDs, where a folder holds several.
     """
 
@@ -50,6 +52,7 @@ class StudyRequest:
     planning_series: str | None = None
     structures: str | None = None
     registration: Path | None = None
+    report: ReportRequest | None = None
     allow_different_patients: bool = False
     overwrite: bool = False
 
@@ -78,7 +81,11 @@ class ResultRow:
 
 @dataclass(frozen=True, eq=False)
 class StudyResult:
-    """What came of one fraction. `left_out`: ROI name to the reason why it was not brought over."""
+    """What came of one fraction. `left_out`: ROI name to the reason why it was not brought over.
+
+    report: its files, where one was asked for and made; report_failure: why it was not. The contours stand all the
+    same. seconds: until the contours were in place; what a report takes comes after.
+    """
 
     out: Path
     light: str
@@ -87,6 +94,8 @@ class StudyResult:
     left_out: dict[str, str]
     seconds: float
     manifest_json: str
+    report: tuple[Path, ...] = ()
+    report_failure: RecontourError | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +117,19 @@ class _Judged:
     study: Verdict
 
 
+@dataclass(frozen=True, eq=False)
+class _Run:
+    inputs: _Inputs
+    planned: list[PlannedRoi]
+    result: Propagation
+    manifest: Manifest
+
+
 def run_study(request: StudyRequest, on_stage: Callable[[str], None] | None = None) -> StudyResult:
-    """Reads both scans, propagates, writes request.outputs. Raises RecontourError; then nothing is written."""
+    """Reads both scans, propagates, writes request.outputs. Raises RecontourError; then nothing is written.
+
+    A report comes after that. Where it fails the result says why, and what was written stays.
+    """
     watch = Stopwatch(on_stage)
     _check_outputs(request)
     with ThreadPoolExecutor(1) as background:
@@ -126,7 +146,8 @@ def run_study(request: StudyRequest, on_stage: Callable[[str], None] | None = No
         judged = _judge(planned, result, inputs, request.settings)
     with watch.stage("cut contours"):
         to_write = _cut(inputs, result)
-    return _write(request, inputs, result, judged, to_write, watch)
+    done, manifest = _write(request, inputs, result, judged, to_write, watch)
+    return _reported(done, request, _Run(inputs, planned, result, manifest), watch)
 
 
 def _check_outputs(request: StudyRequest) -> None:
@@ -139,8 +160,13 @@ def _check_outputs(request: StudyRequest) -> None:
         there = next(folder for folder in path.absolute().parents if folder.exists())
         if not there.is_dir() or not os.access(there, os.W_OK):
             raise OutputRefused("its folder cannot be written to", where=path.name, allowed="a folder of your own")
-    if len(set(request.outputs)) < len(request.outputs):
+    outputs = [path.absolute() for path in (*request.outputs, *(request.report.outputs if request.report else ()))]
+    if len(set(outputs)) < len(outputs):
         raise OutputRefused("two outputs have one name", where=request.out.name, allowed="different names")
+    if request.report:
+        from recontour.report import check_request
+
+        check_request(request.report)
 
 
 def _load_libraries(settings: Settings) -> None:
@@ -199,17 +225,10 @@ def _same_patient(planning: CtSeries, daily: CtSeries, allow_different: bool) ->
 
 def _planned(inputs: _Inputs) -> list[PlannedRoi]:
     """Every ROI as a level set on its own tight grid along the planning slices."""
-    from recontour.dicom.structures import check_inside
-    from recontour.geometry.contours import level_set_from_contours, organ_grid
-
-    positions = [plane.position_mm for plane in inputs.planning.planes]
-    apart_mm = float(np.median(np.diff(positions)))
+    from recontour.dicom.shapes import level_set_of
 
     def shape(roi: Roi) -> PlannedRoi:
-        check_inside(roi, inputs.planning)
-        grid = organ_grid(roi.contours, inputs.planning.planes)
-        level_set = level_set_from_contours(roi.contours, grid, apart_mm, where=roi.name)
-        return PlannedRoi(roi.name, level_set, inputs.organs.get(roi.name, ""))
+        return PlannedRoi(roi.name, level_set_of(roi, inputs.planning), inputs.organs.get(roi.name, ""))
 
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(shape, inputs.rois))
@@ -266,7 +285,7 @@ def _write(
     judged: _Judged,
     to_write: list[RoiToWrite],
     watch: Stopwatch,
-) -> StudyResult:
+) -> tuple[StudyResult, Manifest]:
     """Everything into a hidden folder beside the output, verified there, then renamed into place, manifest last."""
     from recontour.qa.manifest import write_manifest
 
@@ -280,7 +299,7 @@ def _write(
         ResultRow(r.name, r.light, r.before_ml, r.after_ml, float(np.linalg.norm(r.shift_mm)), list(r.reasons))
         for r in manifest.rois
     ]
-    return StudyResult(
+    done = StudyResult(
         out=request.out,
         light=manifest.light,
         reasons=list(manifest.reasons),
@@ -288,6 +307,40 @@ def _write(
         left_out=inputs.left_out,
         seconds=sum(watch.seconds.values()),
         manifest_json=manifest.as_json(),
+    )
+    return done, manifest
+
+
+def _reported(done: StudyResult, request: StudyRequest, run: _Run, watch: Stopwatch) -> StudyResult:
+    """The result with its report, or with the reason why there is none: the contours are in place and stay."""
+    if request.report is None:
+        return done
+    from recontour.report import failure_of, make_report
+
+    try:
+        made = make_report(_evidence(run), request.report, request.out, watch)
+    except Exception as error:  # whatever it was: a report must never cost the contours
+        return replace(done, report_failure=failure_of(error))
+    return replace(done, report=made.files)
+
+
+def _evidence(run: _Run) -> Evidence:
+    from recontour.report import Evidence
+
+    inputs, result = run.inputs, run.result
+    return Evidence(
+        planning=inputs.planning,
+        daily=inputs.daily,
+        manifest=run.manifest,
+        region=result.region,
+        affine_daily_to_planning=result.affine_daily_to_planning,
+        field_daily_to_planning=result.field_daily_to_planning,
+        fixed=result.fixed,
+        warped=result.warped,
+        planned={roi.name: roi.level_set for roi in run.planned},
+        shapes=result.level_sets,
+        colours={roi.name: roi.colour for roi in inputs.rois},
+        same_patient=inputs.same_patient,
     )
 
 
@@ -320,7 +373,6 @@ def _manifest(
     seconds: dict[str, float],
 ) -> Manifest:
     from recontour.qa.manifest import (
-        AlignmentRecord,
         Manifest,
         ModelRecord,
         OutputRecord,
@@ -338,7 +390,7 @@ def _manifest(
         daily=_scan_record(inputs.daily),
         structures_uid=inputs.structures.sop_instance_uid,
         outputs=tuple(OutputRecord(path.name, _sha256(staged[path])) for path in written),
-        alignment=AlignmentRecord(moved.shift_mm, moved.rotation_degrees, moved.scale, result.alignment_match),
+        alignment=_alignment_record(moved, result),
         rois=tuple(RoiRecord.of(fact, judged.verdicts[name]) for name, fact in judged.facts.items()),
         light=judged.study.light,
         reasons=judged.study.reasons,
@@ -347,6 +399,13 @@ def _manifest(
         model=ModelRecord(*result.model) if result.model else None,
         notes=(*inputs.planning.notes, *inputs.daily.notes, *inputs.structures.notes),
     )
+
+
+def _alignment_record(moved: AlignmentFacts, result: Propagation) -> AlignmentRecord:
+    from recontour.qa.manifest import AlignmentRecord
+
+    numbers = tuple(float(v) for v in result.affine_daily_to_planning.matrix.ravel())
+    return AlignmentRecord(moved.shift_mm, moved.rotation_degrees, moved.scale, result.alignment_match, matrix=numbers)
 
 
 def _scan_record(series: CtSeries) -> ScanRecord:

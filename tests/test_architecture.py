@@ -23,8 +23,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "phantom": GROUND | {"dicom"},
     **{
         room: GROUND | FLOOR_2 | {"pipeline", "train", "phantom"}
-        for room in ("study", "evaluate", "baselines", "doctor", "prepare", "hybrid")
+        for room in ("evaluate", "baselines", "doctor", "prepare", "hybrid")
     },
+    "study": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "report"},
+    "screenshots": GROUND,
+    "report": GROUND | FLOOR_2 | {"pipeline"},
+    "finished": GROUND | FLOOR_2 | {"pipeline", "report"},
     "accuracy": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines"},
     "compare": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines", "hybrid"},
     "batch": GROUND | {"study"},

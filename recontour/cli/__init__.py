@@ -1,7 +1,8 @@
 """The command line: what is asked, what is shown, and the exit codes. The only place for rich, prints and exits.
 
 0  done            2  asked wrongly           3  input or result refused, nothing written
-4  contours written, but one was rejected, or with --strict one needs review           130  interrupted
+4  contours written, but one was rejected, or with --strict one needs review
+5  contours written and in place, but the report that was asked for could not be made  130  interrupted
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from recontour.cli import checks, compare, evaluate, export_model, prepare, run, train  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from recontour.cli import checks, compare, evaluate, export_model, prepare, report, run, train  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from recontour.cli.app import app
 from recontour.cli.screen import show_error, show_unforeseen, stderr
 
@@ -30,7 +31,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     except SystemExit as stop:
         if stop.code == _INTERRUPTED:  # typer's answer to Ctrl-C
-            stderr("Interrupted. Nothing was written.")
+            stderr("Interrupted. No file is half written.")
         raise
     except Exception as error:
         show_unforeseen(error)

@@ -8,43 +8,77 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recontour.cli.app import app
-from recontour.cli.screen import chosen_settings, organ_pairs, stages
+from recontour.cli.report import Dose, Goals, Identify, Plan, PseudonymKey
+from recontour.cli.screen import chosen_settings, organ_pairs, show_error, stages, stderr
 
 if TYPE_CHECKING:
+    from recontour.report import ReportRequest
     from recontour.study import StudyResult
+
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="The RTSTRUCT to write.")]
+Method = Annotated[
+    str | None, typer.Option(help="refine, network, network+refine, affine or elastix. Default: refine.")
+]
+Model = Annotated[str | None, typer.Option(help="A released model's name, or a model folder.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")]
+SettingsFile = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
+Pairs = Annotated[
+    list[str] | None, typer.Option(help="ORGAN=ROI where several ROIs could be it: bladder=Vescica, or =none.")
+]
+Only = Annotated[list[str] | None, typer.Option(help="Propagate only ROIs that match this pattern.")]
+Skip = Annotated[list[str] | None, typer.Option(help="Leave out ROIs that match this pattern.")]
+Series = Annotated[str | None, typer.Option(help="The daily CT series, where a folder holds several.")]
+PlanningSeries = Annotated[str | None, typer.Option(help="The planning CT series, likewise.")]
+Structures = Annotated[
+    str | None, typer.Option(help="The planning RTSTRUCT's SOP instance UID, where there are several.")
+]
+Registration = Annotated[Path | None, typer.Option(help="Also write the registration (DICOM) to this file.")]
+Report = Annotated[
+    Path | None, typer.Option(help="Also make a QA report (page, PDF, DICOM) in this folder.", metavar="DIR")
+]
+DifferentPatients = Annotated[
+    bool, typer.Option("--allow-different-patients", help="Go on where the two PatientIDs differ.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 4 if anything needs review.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON, and nothing else.")]
 
 
 @app.command()
 def run(
     planning: Annotated[Path, typer.Argument(help="Folder with the planning CT and its RTSTRUCT.")],
     daily: Annotated[Path, typer.Argument(help="Folder with the daily CT.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="The RTSTRUCT to write.")],
-    method: Annotated[
-        str | None, typer.Option(help="refine, network, network+refine, affine or elastix. Default: refine.")
-    ] = None,
-    model: Annotated[str | None, typer.Option(help="A released model's name, or a model folder.")] = None,
-    device: Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")] = None,
-    settings: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
-    roi: Annotated[
-        list[str] | None, typer.Option(help="ORGAN=ROI where several ROIs could be it: bladder=Vescica, or =none.")
-    ] = None,
-    only: Annotated[list[str] | None, typer.Option(help="Propagate only ROIs that match this pattern.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="Leave out ROIs that match this pattern.")] = None,
-    series: Annotated[str | None, typer.Option(help="The daily CT series, where a folder holds several.")] = None,
-    planning_series: Annotated[str | None, typer.Option(help="The planning CT series, likewise.")] = None,
-    structures: Annotated[
-        str | None, typer.Option(help="The planning RTSTRUCT's SOP instance UID, where there are several.")
-    ] = None,
-    registration: Annotated[Path | None, typer.Option(help="Also write the registration (DICOM) to this file.")] = None,
-    allow_different_patients: Annotated[
-        bool, typer.Option("--allow-different-patients", help="Go on where the two PatientIDs differ.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Exit with 4 if anything needs review.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the manifest as JSON, and nothing else.")] = False,
+    out: Out,
+    method: Method = None,
+    model: Model = None,
+    device: Device = None,
+    settings: SettingsFile = None,
+    roi: Pairs = None,
+    only: Only = None,
+    skip: Skip = None,
+    series: Series = None,
+    planning_series: PlanningSeries = None,
+    structures: Structures = None,
+    registration: Registration = None,
+    report: Report = None,
+    identify: Identify = False,
+    dose: Dose = None,
+    plan: Plan = None,
+    goals: Goals = None,
+    pseudonym_key: PseudonymKey = None,
+    allow_different_patients: DifferentPatients = False,
+    overwrite: Overwrite = False,
+    strict: Strict = False,
+    quiet: Quiet = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Give the daily scan its contours: an RTSTRUCT, and beside it a manifest of how it came about."""
+    """Give the daily scan its contours: an RTSTRUCT, and beside it a manifest of how it came about.
+
+    Exit codes: 0 done; 2 asked wrongly; 3 refused, nothing written; 4 written, but a contour was rejected (with
+    --strict: or needs review); 5 the contours are written and stand, but the report could not be made.
+    """
     from recontour.study import StudyRequest, run_study
 
     request = StudyRequest(
@@ -59,6 +93,7 @@ def run(
         planning_series=planning_series,
         structures=structures,
         registration=registration,
+        report=_report_request(report, identify, (dose, plan, goals), pseudonym_key, overwrite),
         allow_different_patients=allow_different_patients,
         overwrite=overwrite,
     )
@@ -68,7 +103,21 @@ def run(
         print(result.manifest_json)
     elif not quiet:
         _show_result(result)
+    _show_failure(result)
     raise typer.Exit(_exit_code(result, strict))
+
+
+def _report_request(
+    folder: Path | None, identify: bool, files: tuple[Path | None, ...], pseudonym_key: Path | None, overwrite: bool
+) -> ReportRequest | None:
+    from recontour.errors import UsageError
+    from recontour.report import ReportRequest
+
+    if folder is None:
+        if identify or pseudonym_key or any(files):
+            raise UsageError("what belongs to a report, without one", where="--report", allowed="--report DIR as well")
+        return None
+    return ReportRequest(folder, identify, *files, pseudonym_key=pseudonym_key, overwrite=overwrite)
 
 
 def _show_result(result: StudyResult) -> None:
@@ -89,8 +138,19 @@ def _show_result(result: StudyResult) -> None:
     for name, reason in result.left_out.items():
         console.print(f"left out: {name} ({reason})")
     console.print(f"[{colours[result.light]}]{result.light}[/]: {result.out}  ({result.seconds:.1f} s)")
+    for file in result.report[:1]:
+        console.print(f"report: {file}")
     console.print("Check every contour before use: the structure set is marked UNAPPROVED.")
 
 
+def _show_failure(result: StudyResult) -> None:
+    if result.report_failure:
+        stderr("recontour: THE REPORT WAS NOT MADE. The contours and their manifest are complete and in place.")
+        show_error(result.report_failure)
+
+
 def _exit_code(result: StudyResult, strict: bool) -> int:
-    return 4 if result.light == "reject" or (strict and result.light != "pass") else 0
+    """A rejected contour matters more than a report that is missing."""
+    if result.light == "reject" or (strict and result.light != "pass"):
+        return 4
+    return 5 if result.report_failure else 0

@@ -51,13 +51,14 @@ class ModelRecord:
 @dataclass(frozen=True)
 class AlignmentRecord:
     """The affine daily -> planning. shift_mm: LPS, of the middle of the region; shift: the same in words.
-    quality: correlation of both scans after it."""
+    quality: correlation of both scans after it. matrix: its 4 x 4 numbers row by row, LPS mm; none in older files."""
 
     shift_mm: tuple[float, float, float]
     rotation_degrees: float
     scale: float
     quality: float | None = None
     shift: str = ""
+    matrix: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shift", self.shift or in_words(self.shift_mm))
