@@ -13,6 +13,7 @@
         ├── ModelRefused      a released model is missing, changed or unfit
         ├── MemoryShort       the work does not fit into the memory at hand
         ├── TrainingStopped   a training came to a loss or a gradient that is no number
+        ├── ReviewRefused     a record of who looked is not whole, or speaks of another RTSTRUCT
         └── OutputRefused     the result could not be written or did not read back
 
 Every error says what was found, where, and what is allowed or can be done. None may hold a patient's
@@ -83,6 +84,10 @@ class MemoryShort(InputRefused):
 
 class TrainingStopped(InputRefused):
     """A training that came to a loss or a gradient that is not finite."""
+
+
+class ReviewRefused(InputRefused):
+    """A record of reviews that was changed or cut, or decisions on another RTSTRUCT than the one at hand."""
 
 
 class OutputRefused(InputRefused):
