@@ -182,7 +182,7 @@ function drawIsodoses(context, view, at) {
 }
 
 function lines(number, which, view) {
-  const shape = loaded.rois[number][which], index = state.at[VIEWS[view].normal];
+  const shape = loaded.rois[number]?.[which], index = state.at[VIEWS[view].normal];
   if (!shape) return [];
   const key = `${number} ${which} ${view} ${index}`;
   if (!outlines.has(key)) {
@@ -194,10 +194,10 @@ function lines(number, which, view) {
 
 function drawRoi(context, view, at, number) {
   const { colour } = facts.rois[number], more = number === state.roi ? 0.75 : 0;
-  if (state.planned) stroke(context, at, lines(number, "planned", view), css(colour), 1.5 + more, [5, 4]);
+  if (state.planned) stroke(context, at, lines(number, "planned", view), css(colour), 1.5 + more, [7, 5]);
   if (!state.daily) return;
   const daily = lines(number, "daily", view);
-  if (state.distance && loaded.rois[number].distance) drawDistances(context, view, at, daily, number);
+  if (state.distance && loaded.rois[number]?.distance) drawDistances(context, view, at, daily, number);
   else stroke(context, at, daily, css(colour), 2 + more, []);
 }
 
