@@ -66,7 +66,7 @@ def locked(run: Path) -> Generator[None]:
 
 
 def keep_settings(run: Path, settings: TrainSettings, processes: int) -> None:
-    """Writes the run's settings where it begins, and compares them where it goes on.
+    """Writes the run's settings where it begins, and compares them where a checkpoint was made with them.
 
     Raises SettingsError that names the first setting that differs, but for those that say how long, where and how
     often.
@@ -74,7 +74,7 @@ def keep_settings(run: Path, settings: TrainSettings, processes: int) -> None:
     path = run / SETTINGS
     now = {**settings.as_dict(), "processes": processes, "recontour": recontour.__version__}
     now = cast("dict[str, Any]", json.loads(json.dumps(now)))  # tuples become lists, as in the file
-    if path.exists():
+    if (run / CHECKPOINT).exists() or (run / PREVIOUS).exists():
         for name, value in _flat(now).items():
             then = _flat(_read_json(path)).get(name)
             if name not in MAY_CHANGE and then != value:

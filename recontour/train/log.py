@@ -68,14 +68,21 @@ class RunLog:
             with path.open("a", encoding="utf-8") as file:
                 file.write(text.getvalue())
         except OSError as error:
-            allowed = "make room; the checkpoints stand, and the same command goes on from there"
-            found = f"the log cannot be written: {error.strerror}"
-            raise OutputRefused(found, where=f"{self.run.name}/{name}", allowed=allowed) from error
+            raise self._refused(name, error) from error
 
     def _add(self, values: Row, step: int) -> None:
-        if self.events is not None:
+        if self.events is None:
+            return
+        try:
             for name, value in values.items():
                 self.events.add_scalar(_group(name), float(value), step)
+        except OSError as error:  # of an earlier event: they are written by a thread
+            raise self._refused(TENSORBOARD, error) from error
+
+    def _refused(self, name: str, error: OSError) -> OutputRefused:
+        allowed = "make room; the checkpoints stand, and the same command goes on from there"
+        found = f"the log cannot be written: {error.strerror}"
+        return OutputRefused(found, where=f"{self.run.name}/{name}", allowed=allowed)
 
 
 def stitch_means(network: Network) -> dict[str, float]:

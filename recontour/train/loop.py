@@ -62,10 +62,12 @@ def train(
     with together(job.place), locked(run) if job.place.first else nullcontext(), signals_heard() as heard:
         training = begin_or_go_on(job, from_previous)
         source, pairs = open_data(job)
+        recorder = Recorder(job, training, pairs, watcher or Watcher(), heard)
         try:
             with pages_kept():
-                take_steps(training, source, job, Recorder(job, training, pairs, watcher or Watcher(), heard), until_s)
+                take_steps(training, source, job, recorder, until_s)
         finally:
+            recorder.close()
             source.close()
     return Outcome(training.step, bool(heard), training.best_msd_mm)
 

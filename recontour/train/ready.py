@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recontour.errors import MemoryShort, UsageError
+from recontour.errors import MemoryShort, SettingsError, UsageError
 from recontour.network.architectures import Network, build_network
 from recontour.network.catalogue import ARCHITECTURES, DICE_REGISTRATION, DICE_SEGMENTATION, LABELS
 from recontour.network.predict import choose_precision
@@ -51,6 +51,10 @@ class Job:
 def make_job(settings: TrainSettings, run: Path) -> Job:
     """Raises SettingsError or UsageError for a device or precision that is not here."""
     place = find_place(settings.device)
+    registers = "field" in ARCHITECTURES[settings.network.architecture].heads
+    if settings.loss.adversarial and not registers:
+        allowed = "0, or a network that registers: the critic judges warped contours"
+        raise SettingsError(f"{settings.loss.adversarial}", where="loss.adversarial", allowed=allowed)
     return Job(settings, run, place, term_names(settings), choose_precision(settings.precision, place.device))
 
 
@@ -97,7 +101,7 @@ def new_training(job: Job) -> Training:
     groups = [*_groups(network, rate, settings.optimiser.head_rate), {"params": list(weighting.parameters())}]
     groups = [group for group in groups if group["params"]]
     optimiser = torch.optim.RAdam(groups, lr=rate, betas=(0.9, settings.optimiser.beta2))
-    if not settings.loss.adversarial or network.register_field is None:
+    if not settings.loss.adversarial:
         return Training(network, weighting, optimiser)
     critic = Critic().to(device)
     rivals = torch.optim.Adam(critic.parameters(), lr=settings.optimiser.critic_rate, betas=CRITIC_BETAS)

@@ -83,8 +83,12 @@ class Recorder:
         if self.log is None:
             return
         self._save(training)
-        self.log.close()
         self.watcher.say(f"checkpoint of step {training.step} is saved")
+
+    def close(self) -> None:
+        """Whatever happened."""
+        if self.log is not None:
+            self.log.close()
 
     def _row(self, training: Training, row: dict[str, float]) -> dict[str, float]:
         """A line of log.csv."""
