@@ -28,7 +28,7 @@ _MEANINGS = {
     "reject": "Do not use these contours as they are.",
 }
 _SCRIPTS = ("data.js", "slices.js", "colours.js", "view.js", "review.js", "controls.js")
-_REASONS_SHOWN = 6
+_ROI_REASONS = 5  # in the head of the page; the table has all
 _FLAT = 1.4  # an axial slice this much wider than high stands above the other two, not beside them
 _SIDES = (("L", "R", "left", "right"), ("P", "A", "posterior", "anterior"), ("S", "I", "superior", "inferior"))
 _HELP = (
@@ -73,18 +73,16 @@ def fraction_page(fraction: Fraction, records: Sequence[ReviewRecord] = ()) -> s
 
 def _head(fraction: Fraction) -> dict[str, Any]:
     manifest = fraction.manifest
-    reasons = [{"roi": "", "text": reason} for reason in manifest.reasons]
-    reasons += [
-        {"roi": p.record.name, "text": reason}
-        for p in _gravest_first(fraction.rois)
-        if p.record.light == manifest.light
-        for reason in p.record.reasons
-    ]
-    reasons += [{"roi": goal.goal, "text": _missed(goal)} for goal in _goals(fraction) if not goal.met_now]
+    worst = [p.record for p in _gravest_first(fraction.rois) if p.record.light == manifest.light]
+    of_rois = [{"what": record.name, "text": reason} for record in worst for reason in record.reasons]
     return {
         "verdict": {**_light(manifest.light), "meaning": _MEANINGS[manifest.light]},
-        "reasons": reasons[:_REASONS_SHOWN],
-        "more_reasons": max(len(reasons) - _REASONS_SHOWN, 0),
+        "reasons": [
+            *({"what": "", "text": reason} for reason in manifest.reasons),
+            *of_rois[:_ROI_REASONS],
+            *({"what": goal.goal, "text": _missed(goal)} for goal in _goals(fraction) if not goal.met_now),
+        ],
+        "more_reasons": max(len(of_rois) - _ROI_REASONS, 0),
         "pseudonym": fraction.pseudonym,
         "identity": fraction.identity,
         "treated_on": fraction.treated_on,
@@ -95,7 +93,7 @@ def _head(fraction: Fraction) -> dict[str, Any]:
         "remarks": fraction.remarks,
         "notes": manifest.notes,
         "version": manifest.versions.get("recontour", ""),
-        "written": manifest.written,
+        "written": _time(manifest.written),
     }
 
 
@@ -148,14 +146,25 @@ def _review(manifest: Manifest, records: Sequence[ReviewRecord]) -> dict[str, An
         {"roi": roi.name, "label": roi.name, "light": roi.light, "id": str(number)}
         for number, roi in enumerate(manifest.rois)
     ]
-    shown = [
-        {
-            **{name: getattr(record, name) for name in ("when", "who", "roi", "decision", "comment")},
-            "other": written is not None and record.rtstruct_sha256 != written.sha256,
-        }
-        for record in records
-    ]
-    return {"records": shown, "decide": rows, "rtstruct": _rtstruct(written.file, written.sha256) if written else None}
+    shown = [_record(record, written.sha256 if written else "") for record in records]
+    whole = [record for record in shown if not record["roi"] and not record["other"]]
+    return {
+        "records": shown,
+        "decided": whole[-1] if whole else None,
+        "decide": rows,
+        "rtstruct": _rtstruct(written.file, written.sha256) if written else None,
+    }
+
+
+def _record(record: ReviewRecord, sha256: str) -> dict[str, Any]:
+    return {
+        "when": _time(record.when),
+        "who": record.who,
+        "roi": record.roi,
+        "decision": record.decision,
+        "comment": record.comment,
+        "other": bool(sha256) and record.rtstruct_sha256 != sha256,
+    }
 
 
 def _rtstruct(file: str, sha256: str) -> dict[str, str]:
@@ -271,6 +280,11 @@ def _side(mm: float | None, axis: int) -> dict[str, str]:
     positive, negative, toward, away = _SIDES[axis]
     short, word = (positive, toward) if mm > 0 else (negative, away)
     return {"short": f"{abs(mm):.1f} {short}", "words": f"{abs(mm):.1f} {word}"}
+
+
+def _time(iso: str) -> str:
+    """ISO 8601 to the minute, in the place's own time."""
+    return iso[:16].replace("T", " ")
 
 
 def _number(value: float | None, digits: int = 1) -> str:

@@ -141,8 +141,8 @@ def go_to(page: Page, mm: tuple[float, float, float]) -> None:
 
 def rim(name: str, view: str, which: int, angle: float) -> tuple[float, float, float]:
     """A place on the ball's outline, in the slice through its daily (which=1) or planned (0) centre."""
-    centre, radius = BALLS[name][which], BALLS[name][2 + which]
-    out = list(centre)
+    then, now, radius_then, radius_now, _, _ = BALLS[name]
+    out, radius = list(now if which else then), radius_now if which else radius_then
     axes = [k for k in range(3) if k != VIEWS[view]]
     out[axes[0]] += radius * np.cos(angle)
     out[axes[1]] += radius * np.sin(angle)
@@ -175,6 +175,9 @@ def test_the_contour_on_the_screen_is_the_ball(page: Page, view: str) -> None:
     for angle in np.arange(0.1, 2 * np.pi, 0.4):
         assert reddest(page, view, rim("Prostate", view, 1, angle), 20, image) <= 0.3 * scale + 1.0, angle
     assert reddest(page, view, CENTRE["Prostate"], 8.0 * scale, image) == float("inf"), "nothing inside"
+    x, y = place(page, view, rim("Prostate", view, 1, 0.0))  # where the outline runs up and down
+    across = image[int(y), int(x) - 12 : int(x) + 13].astype(int)
+    assert 1.4 < (across[:, 0] - across[:, 1]).clip(0).sum() / 255 < 3, "two pixels thick in every view"
 
 
 def test_planned_contours_are_dashed_and_where_the_plan_has_them(page: Page) -> None:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from html.parser import HTMLParser
 from typing import Any
@@ -18,19 +18,8 @@ from recontour.qa.checks import RoiFacts, Verdict
 from recontour.qa.fraction import DoseReport, Dvh, Fraction, GoalResult
 from recontour.qa.manifest import OutputRecord, RoiRecord
 from recontour.qa.report.page import fraction_page
+from recontour.qa.review import ReviewRecord
 from tests.qa.made_fraction import fraction, scan, without_field
-
-
-@dataclass(frozen=True)
-class Record:
-    """A decision on file, as recontour.qa.review reads it."""
-
-    who: str
-    when: str
-    roi: str
-    decision: str
-    comment: str
-    rtstruct_sha256: str
 
 
 class Reader(HTMLParser):
@@ -172,7 +161,7 @@ def test_every_word_of_the_input_stays_text() -> None:
         shown, manifest=manifest, pseudonym=evil, identity=evil, remarks=(evil,), treated_on=evil, planned_on=evil
     )
     shown = replace(shown, dose=dose_report(evil))
-    html = fraction_page(shown, (Record(evil, evil, evil, evil, evil, evil),))
+    html = fraction_page(shown, (ReviewRecord(evil, "2026-11-20T12:00:00+01:00", evil, "edit", evil, "ab" * 32),))
     found, plain = read(html), read(fraction_page(with_outputs(fraction())))
     assert evil in found.text
     scripts = [attrs for tag, attrs in found.tags if tag == "script"]
@@ -193,7 +182,7 @@ def test_the_page_loads_nothing_and_runs_one_script_only() -> None:
     assert len(script) == 1
     digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
-    linked = [a[name] for _, a in tags for name in ("src", "href", "action", "data") if a.get(name)]
+    linked = [str(a[name]) for _, a in tags for name in ("src", "href", "action", "data") if a.get(name)]
     assert all(value.startswith(("#", "data:")) for value in linked), linked
     assert not re.search(r"@import|url\(", html.split("</style>")[0])
 
@@ -224,13 +213,17 @@ def test_dose_goals_and_histograms() -> None:
 def test_decisions_on_record_and_the_command_for_new_ones() -> None:
     assert "names no RTSTRUCT" in read(page()).text
     records = (
-        Record("M. Curie", "2026-11-20T12:00:00+01:00", "Bladder", "edit", "cranial rim", "ab" * 32),
-        Record("W. Roentgen", "2026-11-19T12:00:00+01:00", "", "accept", "", "ef" * 32),
+        ReviewRecord("M. Curie", "2026-11-20T12:00:00+01:00", "Bladder", "edit", "cranial rim", "ab" * 32),
+        ReviewRecord("W. Roentgen", "2026-11-19T12:00:00+01:00", "", "accept", "", "ef" * 32),
     )
     html = fraction_page(with_outputs(fraction()), records)
     text = read(html).text
     assert "M. Curie Bladder edit cranial rim" in text
     assert "W. Roentgen whole fraction accept (of another RTSTRUCT)" in text
+    assert "Decision none on the whole fraction yet" in text, "that of another RTSTRUCT does not count"
+    whole = replace(records[1], decision="reject", rtstruct_sha256="ab" * 32)
+    text_then = read(fraction_page(with_outputs(fraction()), (*records, whole))).text
+    assert "Decision reject, W. Roentgen, 2026-11-19 12:00" in text_then
     assert "recontour review 'rt struct.dcm' --from 'rt struct.decisions.json'" in text
     form = next(a for tag, a in read(html).tags if tag == "form")
     assert form["data-sha256"] == "ab" * 32

@@ -4,7 +4,9 @@ const facts = JSON.parse(document.getElementById("facts").textContent);
 const region = facts.region;
 
 function bytesOf(name) {
-  const text = atob(document.getElementById("data-" + name).textContent.trim());
+  const packed = document.getElementById("data-" + name).textContent.trim();
+  if (Uint8Array.fromBase64) return Uint8Array.fromBase64(packed);
+  const text = atob(packed); // in browsers before 2025
   const bytes = new Uint8Array(text.length);
   for (let k = 0; k < text.length; k++) bytes[k] = text.charCodeAt(k);
   return bytes;

@@ -46,7 +46,7 @@ function frame(view) {
 
 const dirty = new Set();
 function redraw(views = Object.keys(VIEWS)) {
-  if (!dirty.size) requestAnimationFrame(() => { const all = [...dirty]; dirty.clear(); all.forEach(draw); });
+  if (!dirty.size) requestAnimationFrame(() => { const all = [...dirty]; dirty.clear(); all.forEach((view) => draw(view)); });
   views.forEach((view) => dirty.add(view));
 }
 
@@ -56,26 +56,25 @@ let ratio = 1; // device pixels for a pixel of CSS
 
 function draw(view, pixels = window.devicePixelRatio || 1) {
   ratio = pixels;
-  const canvas = canvases[view], { u, v } = VIEWS[view], at = frame(view);
+  const canvas = canvases[view], at = frame(view);
   const context = canvas.getContext("2d", { alpha: false });
   context.fillStyle = "#000";
   context.fillRect(0, 0, canvas.width, canvas.height);
   if (!loaded.scans.daily) return;
-  const wide = region.size[u], high = region.size[v];
-  const paint = (image) => {
-    scratch.width = wide;
-    scratch.height = high;
+  const paint = (image, voxels) => {
+    scratch.width = image.width;
+    scratch.height = image.height;
     scratch.getContext("2d").putImageData(image, 0, 0);
     context.save();
     context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = "high";
     context.translate(at.x(-0.5), at.y(-0.5));
-    context.scale(at.su, at.sv);
+    context.scale(at.su * voxels, at.sv * voxels);
     context.drawImage(scratch, 0, 0);
     context.restore();
   };
-  paint(picture(view));
-  if (["displacement", "jacobian", "dose"].includes(state.map)) paint(mapPixels(view));
+  paint(picture(view), 1);
+  if (["displacement", "jacobian", "dose"].includes(state.map)) paint(mapPixels(view), 2);
   if (state.map === "isodoses") drawIsodoses(context, view, at);
   for (const number of state.shown) if (number !== state.roi) drawRoi(context, view, at, number);
   if (state.shown.has(state.roi)) drawRoi(context, view, at, state.roi); // on top
@@ -140,9 +139,9 @@ function doseScale() {
   return FULL_GY || loaded.doseLargest || 1;
 }
 
-// The map of a slice at every second voxel, then linear between: maps are smooth.
+// The map of a slice at every second voxel; drawn smoothly, for maps are smooth.
 function mapPixels(view) {
-  const { normal, u, v } = VIEWS[view], wide = region.size[u], high = region.size[v];
+  const { normal, u, v } = VIEWS[view], wide = Math.ceil(region.size[u] / 2), high = Math.ceil(region.size[v] / 2);
   const table = tables[state.map];
   const stops = state.map === "dose" ? VIRIDIS.map(([t, rgb]) => [t * 1.1 * doseScale(), rgb]) : table.stops;
   const low = stops[0][0], step = (stops[stops.length - 1][0] - low) / 255;
@@ -152,9 +151,9 @@ function mapPixels(view) {
   voxel[normal] = state.at[normal];
   let k = 0;
   for (let b = 0; b < high; b++) {
-    voxel[v] = b;
+    voxel[v] = 2 * b + 0.5;
     for (let a = 0; a < wide; a++, k += 4) {
-      voxel[u] = a;
+      voxel[u] = 2 * a + 0.5;
       const value = valueAt(state.map, ...voxel);
       const folded = state.map === "jacobian" && value === -Infinity;
       const rgb = folded ? FOLD : colours[Math.min(Math.max(Math.round((value - low) / step), 0), 255)];
@@ -168,16 +167,20 @@ function mapPixels(view) {
 }
 
 function drawIsodoses(context, view, at) {
-  const { normal, u, v } = VIEWS[view], wide = region.size[u], high = region.size[v];
-  const dose = new Float32Array(wide * high), voxel = [0, 0, 0];
+  const { normal, u, v } = VIEWS[view], { step, size, first } = loaded.dose; // cut on the dose's own lattice
+  const wide = size[u], high = size[v], dose = new Float32Array(wide * high), voxel = [0, 0, 0];
   voxel[normal] = state.at[normal];
   for (let b = 0, k = 0; b < high; b++) {
-    voxel[v] = b;
-    for (let a = 0; a < wide; a++, k++) { voxel[u] = a; dose[k] = sampled(loaded.dose, ...voxel); }
+    voxel[v] = first[v] + b * step;
+    for (let a = 0; a < wide; a++, k++) {
+      voxel[u] = first[u] + a * step;
+      dose[k] = sampled(loaded.dose, ...voxel);
+    }
   }
   for (const [share, rgb] of ISODOSES) {
-    const lines = zeroLines(dose.map((gy) => gy - share * doseScale()), wide, high);
-    stroke(context, at, lines, css(rgb), 1.25, []);
+    const cut = zeroLines(dose.map((gy) => gy - share * doseScale()), wide, high);
+    const placed = cut.map((line) => line.map(([a, b]) => [first[u] + a * step, first[v] + b * step]));
+    stroke(context, at, placed, css(rgb), 1.25, []);
   }
 }
 
