@@ -170,6 +170,8 @@ def _shift_marks(fraction: _Fraction, record: RoiRecord | None, axis: int, stand
         return []
     out = [f"shift {_AXES[axis][0]} unusual for this course"] if stands_out else []
     limit = _limits(fraction.entry.manifest).limits_for(record.organ).shift_review_mm
+    if not all(map(_finite, record.shift_mm)):
+        return out
     largest = max(range(3), key=lambda k: abs(record.shift_mm[k]))
     if axis == largest and hypot(*record.shift_mm) > limit:
         out.append(f"shift beyond the limit ({limit:g} mm)")
@@ -204,9 +206,7 @@ def _roi_rows(course: Sequence[_Fraction], name: str) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for fraction in course:
         record = fraction.roi(name)
-        values = (
-            ("–", "–", "–") if record is None else (_number(record.after_ml), in_words(record.shift_mm), record.light)
-        )
+        values = ("–", "–", "–") if record is None else (_number(record.after_ml), _shift(record), record.light)
         out.append({"number": fraction.number, "date": fraction.entry.treated_on, "values": values})
     return out
 
@@ -269,6 +269,10 @@ def _along(value: float | None, axis: int) -> str:
     shift = [0.0, 0.0, 0.0]
     shift[axis] = value
     return in_words(shift)
+
+
+def _shift(record: RoiRecord) -> str:
+    return in_words(record.shift_mm) if all(map(_finite, record.shift_mm)) else "not known"
 
 
 def _number(value: float | None) -> str:

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from recontour.qa.report.paper import Box, Paper, Type
 
 SEE_PAGE = "see the page"
+
+
+def figure(value: float | None, digits: int = 1) -> str:
+    """The number, or "-" where it is none: a manifest that was read back has None for what was not finite."""
+    return "-" if value is None or not isfinite(value) else f"{value:.{digits}f}"
 
 
 def fitted(

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from recontour.qa.fraction import DoseReport, Dvh, GoalResult
-from recontour.qa.report.fitting import SEE_PAGE, draw_fitted, narrowed, shortened
+from recontour.qa.report.fitting import SEE_PAGE, draw_fitted, figure, narrowed, shortened
 from recontour.qa.report.paper import GREY, INK, LIGHT_COLOURS, PALE, Box, Colour, Paper, Type
 
 _SIZES_PT = (7.5, 7.0, 6.5, 6.0, 5.5)
@@ -134,6 +134,6 @@ def _draw_goal(paper: Paper, goal: GoalResult, columns: tuple[float, float, floa
     for x, value, met in ((columns[1], goal.planned, goal.met_then), (columns[2], goal.daily, goal.met_now)):
         light = "pass" if met else "reject"
         paper.sign(light, x + 1.2, y - size * 0.13, size * 0.33)
-        said = f"{value:.1f} {goal.unit} {'met' if met else 'NOT MET'}"
+        said = f"{figure(value)} {goal.unit} {'met' if met else 'NOT MET'}"
         room = columns[2] - columns[1] - 4.0
         paper.text(x + 3, y, said, narrowed(paper, said, room, Type(size, not met, LIGHT_COLOURS[light])))

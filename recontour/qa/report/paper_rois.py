@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from recontour.qa.checks import LIGHTS
 from recontour.qa.fraction import RoiPicture
 from recontour.qa.manifest import RoiRecord
-from recontour.qa.report.fitting import SEE_PAGE, narrowed
+from recontour.qa.report.fitting import SEE_PAGE, figure, narrowed
 from recontour.qa.report.paper import GREY, INK, LIGHT_COLOURS, PALE, Box, Colour, Paper, Type
 from recontour.qa.words import in_words
 
@@ -59,6 +59,8 @@ def draw_rois(paper: Paper, rois: Sequence[RoiPicture], box: Box) -> None:
 
 def volume_words(record: RoiRecord) -> str:
     """124.0 -> 210.0 (+69 %)"""
+    if "-" in (figure(record.before_ml), figure(record.after_ml)):
+        return f"{figure(record.before_ml)} -> {figure(record.after_ml)}"
     change = f" ({record.after_ml / record.before_ml - 1:+.0%})".replace("%", " %") if record.before_ml > 0 else ""
     return f"{record.before_ml:.1f} -> {record.after_ml:.1f}{change}"
 
@@ -69,7 +71,9 @@ def shift_words(record: RoiRecord) -> tuple[str, str, str]:
     for axis in range(3):
         part = [0.0, 0.0, 0.0]
         part[axis] = record.shift_mm[axis]
-        words.append("0" if in_words(part) == "no shift" else in_words(part).replace(" mm", ""))
+        known = figure(part[axis]) != "-"
+        said = in_words(part).replace(" mm", "") if known else "-"
+        words.append("0" if said == "no shift" else said)
     return words[0], words[1], words[2]
 
 
@@ -144,9 +148,8 @@ def _draw_row(paper: Paper, row: _Row, box: Box, style: Type) -> None:
 
 def _draw_figures(paper: Paper, roi: RoiPicture, left: float, baseline: float, style: Type) -> None:
     record, change = roi.record, roi.change
-    apart = "-" if record.disagreement_mm is None else f"{record.disagreement_mm:.1f}"
-    surface = f"{change.mean_mm:.1f} / {change.p95_mm:.1f} / {change.largest_mm:.1f}" if change else "-"
-    cells = volume_words(record), *shift_words(record), apart, surface
+    surface = " / ".join(map(figure, (change.mean_mm, change.p95_mm, change.largest_mm))) if change else "-"
+    cells = volume_words(record), *shift_words(record), figure(record.disagreement_mm), surface
     for (_, _, wide), cell in zip(COLUMNS[2:], cells, strict=True):
         paper.text(left + 0.5, baseline, cell, narrowed(paper, cell, wide - 1.0, style))
         left += wide

@@ -8,7 +8,7 @@ from dataclasses import replace
 from recontour.qa.checks import LIGHTS
 from recontour.qa.fraction import Fraction, RoiPicture
 from recontour.qa.manifest import Manifest, ScanRecord
-from recontour.qa.report.fitting import draw_fitted, shortened
+from recontour.qa.report.fitting import draw_fitted, figure, shortened
 from recontour.qa.report.paper import GREY, INK, LIGHT_COLOURS, PALE, WIDTH_MM, Colour, Paper, Type
 from recontour.qa.report.paper_dose import draw_dose, on_white
 from recontour.qa.report.paper_pictures import WINDOW_HU, draw_motion, draw_views, panels, place_of, worst_roi
@@ -117,15 +117,15 @@ def _named(manifest: Manifest) -> list[str]:
 
 def _facts(fraction: Fraction) -> list[tuple[str, str]]:
     alignment, manifest = fraction.manifest.alignment, fraction.manifest
-    alike = "" if alignment.quality is None else f"; alike by {alignment.quality:.2f} (correlation)"
+    alike = "" if alignment.quality is None else f"; alike by {figure(alignment.quality, 2)} (correlation)"
     identity = f" ({fraction.identity})" if fraction.identity else ""
     network = f", model {manifest.model.name}" if manifest.model else ""
     return [
         ("Patient", f"{fraction.pseudonym}{identity}"),
         (
             "Alignment",
-            f"daily to planning {alignment.shift}; turned by {alignment.rotation_degrees:.1f} degrees; "
-            f"scale {alignment.scale:.3f}{alike}",
+            f"daily to planning {alignment.shift}; turned by {figure(alignment.rotation_degrees)} degrees; "
+            f"scale {figure(alignment.scale, 3)}{alike}",
         ),
         ("Daily scan", f"{fraction.treated_on or 'no date'}, {manifest.daily.images} images"),
         ("Method", f"{manifest.settings.get('method', 'not recorded')}{network}"),
@@ -156,7 +156,7 @@ def _heading(worst: RoiPicture | None) -> str:
     if worst.change is None:
         return f"{worst.record.name} ({worst.record.light}): nothing is left of it, or nothing was planned"
     change = worst.change
-    return f"{worst.record.name} ({worst.record.light}) where its surface changed most: {change.largest_mm:.1f} mm"
+    return f"{worst.record.name} ({worst.record.light}) where its surface changed most: {figure(change.largest_mm)} mm"
 
 
 def _legend(paper: Paper, seen: Sequence[RoiPicture]) -> None:

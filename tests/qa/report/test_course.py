@@ -256,3 +256,9 @@ def test_in_a_browser(browser: Any, tmp_path: Path, width: int, scheme: str) -> 
     dots.first.focus()
     assert page.evaluate("document.activeElement.getAttribute('aria-label')").startswith("fraction 1, 2026-11-01")
     page.close()
+
+
+def test_what_was_not_finite_is_left_out() -> None:
+    made = manifest({"Prostate": float("nan")}, {"Rectum": (0.0, float("nan"), 1.0), "Bladder": (None, 0.0, 0.0)})
+    page = course_page([CourseEntry("", "P-1", made)])
+    assert "nan" not in page.replace("numeric", "").lower() and "not known" in page

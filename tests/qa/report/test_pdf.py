@@ -244,3 +244,15 @@ def test_yellow_is_darker_on_white() -> None:
 
 def test_the_region_bounds_what_is_sampled() -> None:
     assert REGION.is_axial(), "what the pictures assume of a region"
+
+
+def test_what_was_not_finite_is_a_dash() -> None:
+    """A manifest that was read from its file has None there."""
+    made = fraction()
+    record = replace(made.rois[0].record, disagreement_mm=float("inf"), shift_mm=(0.0, float("nan"), None))
+    assert shift_words(record) == ("0", "-", "-")
+    assert volume_words(replace(record, after_ml=None)) == "7.2 -> -"
+    alignment = replace(made.manifest.alignment, rotation_degrees=None, scale=float("nan"))
+    manifest = replace(made.manifest, alignment=alignment)
+    words = pages_of(replace(made, rois=(replace(made.rois[0], record=record),), manifest=manifest))[0].words
+    assert "turned by - degrees; scale -" in words.replace("\n", " ")
