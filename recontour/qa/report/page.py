@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SIGNS = {"pass": "✓", "review": "!", "reject": "✗"}
 _WORDS = {"pass": "Pass", "review": "Review", "reject": "Reject"}
 _MEANINGS = {
-    "pass": "No check found anything unusual.",
+    "pass": "No check of the contours found anything unusual.",
     "review": "Something is unusual: look at what is named here before the contours are used.",
     "reject": "Do not use these contours as they are.",
 }
@@ -74,9 +74,10 @@ def fraction_page(fraction: Fraction, records: Sequence[ReviewRecord] = ()) -> s
 def _head(fraction: Fraction) -> dict[str, Any]:
     manifest = fraction.manifest
     worst = [p.record for p in _gravest_first(fraction.rois) if p.record.light == manifest.light]
+    missed = " A clinical goal is not met today." if any(not goal.met_now for goal in _goals(fraction)) else ""
     of_rois = [{"what": record.name, "text": reason} for record in worst for reason in record.reasons]
     return {
-        "verdict": {**_light(manifest.light), "meaning": _MEANINGS[manifest.light]},
+        "verdict": {**_light(manifest.light), "meaning": _MEANINGS[manifest.light] + missed},
         "reasons": [
             *({"what": "", "text": reason} for reason in manifest.reasons),
             *of_rois[:_ROI_REASONS],

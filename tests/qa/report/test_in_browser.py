@@ -252,9 +252,12 @@ def test_planning_scan_blend_and_checkerboard(page: Page) -> None:
     press(page, "]")
     assert state(page)["share"] == pytest.approx(0.1)
     press(page, "k")
-    image = pixels(page)  # fields of 25 mm: next to each other along x they are of different scans
-    row = [int(colour_at(page, "axial", (x, 2.0, 140.0), image)[0]) for x in (-12.0, -5.0, 2.0)]
-    assert state(page)["picture"] == "checker" and max(row) - min(row) > 60
+    # fields of 25 mm from the region's corner (-40, -30): in the ring between both bladders, by turns of either scan
+    image, ring = pixels(page), {(-5.0, 1.5): "daily", (8.5, -12.0): "rigid", (-18.5, -12.0): "daily"}
+    for (x, y), which in ring.items():
+        grey = int(colour_at(page, "axial", (x, y, 140.0), image)[0])
+        assert (grey > (greys["daily"] + greys["rigid"]) / 2) == (which == "rigid"), (x, y, grey)
+    assert state(page)["picture"] == "checker"
     press(page, "d")
     assert state(page)["picture"] == "daily"
 
@@ -398,6 +401,9 @@ def test_every_button_and_every_key_does_what_it_says(page: Page) -> None:
 
 def test_letters_are_text_where_text_is_written_and_can_be_switched_off(page: Page) -> None:
     page.locator("[data-decide=''] input[type=text]").press_sequentially("cpfk")
+    page.locator("#width").fill("")
+    page.locator("#width").press_sequentially("120")
+    assert page.input_value("#width") == "120" and state(page)["window"] == "custom"
     assert state(page)["daily"] and state(page)["picture"] == "daily"
     press(page, "h")
     page.locator("#keys-on").press("Space")

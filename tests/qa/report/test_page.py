@@ -200,8 +200,11 @@ def test_all_controls_are_buttons_or_fields_with_names() -> None:
 def test_dose_goals_and_histograms() -> None:
     html = fraction_page(replace(fraction(), dose=dose_report()))
     text = read(html).text
+    assert "A clinical goal is not met today." in text[:400] and "A clinical goal" not in read(page()).text
     assert "not computed anew" in text and "Prescribed: 60 Gy" in text and "Bladder (90% in the dose)" in text
-    assert text.index("D95") < text.index("V40Gy"), "what is not met today comes first"
+    goals = read(re.findall(r'<table class="goals">.*?</table>', html, re.S)[0]).text
+    assert goals.index("D95") < goals.index("V40Gy"), "what is not met today comes first"
+    assert "Bladder D95 > 3 Gy: not met today, 2.0 Gy; in the plan 3.0 Gy, met." in text[: text.index("Contours")]
     assert re.search(r"3\.0 Gy ✓ met 2\.0 Gy ✗ not met", text)
     assert re.search(r"33\.3 % ✗ not met 0\.0 % ✓ met", text)
     assert curve(html, "daily")[-1] == 0.0 and curve(html, "planned")[0] == 1.0

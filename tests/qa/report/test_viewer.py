@@ -19,7 +19,15 @@ from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.qa.report.packing import Packed, codes_of_hu, hu_of_codes, pack_lattice, pack_scan, quality_for
-from recontour.qa.report.viewer import pack_distance, pack_dose, pack_field, pack_jacobian, pack_shape, pack_viewer
+from recontour.qa.report.viewer import (
+    SCAN_BYTES,
+    pack_distance,
+    pack_dose,
+    pack_field,
+    pack_jacobian,
+    pack_shape,
+    pack_viewer,
+)
 from tests.qa.made_fraction import BALLS, REGION, ball, fraction, without_field
 
 
@@ -87,6 +95,14 @@ def test_a_noisy_scan_is_made_to_fit() -> None:
     assert quality_for(noise, 1.05 * sizes[0]) == 85
     assert quality_for(noise, 1.05 * sizes[1]) == 60
     assert quality_for(noise, 1.0) == 40
+
+
+def test_a_scan_of_clinical_size_stays_within_its_share_of_the_page() -> None:
+    slices = np.random.default_rng(5).normal(40, 25, (8, 260, 300)).astype(np.float32)  # HU: a noisy scanner
+    scan = np.tile(slices, (25, 1, 1))
+    packed = pack_scan("s", scan, quality_for(scan, SCAN_BYTES))
+    assert 0.5 * SCAN_BYTES < sum(map(len, packed.texts.values())) < 1.05 * SCAN_BYTES
+    assert 3 * 1.05 * SCAN_BYTES < 12e6, "which leaves 3 MB for contours, maps and dose"
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int16"])
