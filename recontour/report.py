@@ -275,10 +275,9 @@ def _page(fraction: Fraction, rtstruct: Path) -> bytes:
 
 def _reviews(rtstruct: Path) -> Sequence[ReviewRecord]:
     """What was recorded beside the RTSTRUCT; the page marks what speaks of another one that lay there before."""
-    from recontour.qa.review import read_reviews
+    from recontour.qa.review import read_reviews, review_file
 
-    path = rtstruct.with_name(f"{rtstruct.stem}.review.jsonl")
-    return read_reviews(path) if path.exists() else ()
+    return read_reviews(review_file(rtstruct))
 
 
 def _pdf(fraction: Fraction) -> bytes:
@@ -287,17 +286,17 @@ def _pdf(fraction: Fraction) -> bytes:
     return fraction_pdf(fraction)
 
 
-def _encapsulate(path: Path, pdf: bytes, daily: CtSeries) -> None:
+def _encapsulate(path: Path, pdf: bytes, daily: CtSeries, identified: bool) -> None:
     from recontour.dicom.encapsulated_pdf import write_encapsulated_pdf
 
-    write_encapsulated_pdf(path, pdf, daily, "recontour QA report")
+    write_encapsulated_pdf(path, pdf, daily, "recontour QA report", identified=identified)
 
 
 def _write(page: bytes, pdf: bytes, daily: CtSeries, request: ReportRequest) -> None:
     """All three into a hidden folder, synced, then each by its name: the page, which is looked at first, last."""
     for_page, for_pdf, for_dicom = request.outputs
     with _staging(request.folder) as staged:
-        _encapsulate(staged / for_dicom.name, pdf, daily)
+        _encapsulate(staged / for_dicom.name, pdf, daily, request.identify)
         for target, content in ((for_pdf, pdf), (for_page, page)):
             (staged / target.name).write_bytes(content)
         for target in (for_dicom, for_pdf, for_page):

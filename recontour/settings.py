@@ -114,6 +114,8 @@ class QaSettings:
     match_review: float = 0.7  # correlation of both scans around the organ, after warping
     match_reject: float = 0.4
     overlap_review_ml: float = 0.5  # with organs that it did not overlap in the plan
+    out_of_view_review: float = 0.01  # share of the organ beyond the daily scan's round field of view
+    metal_review_ml: float = 1.0  # at the organs' height, in either scan: more than gold markers
     alignment_review: float = 0.8  # correlation of both scans after the affine
     alignment_reject: float = 0.5
     rotation_review_degrees: float = 5.0

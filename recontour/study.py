@@ -237,8 +237,11 @@ def _planned(inputs: _Inputs) -> list[PlannedRoi]:
 def _judge(planned: list[PlannedRoi], result: Propagation, inputs: _Inputs, settings: Settings) -> _Judged:
     from recontour.qa.checks import StudyFacts, judge, judge_study
     from recontour.qa.measure import Day, alignment_of, measure_roi
+    from recontour.qa.metal import metal_ml
+    from recontour.qa.view import share_out_of_view
 
     affine = result.affine_daily_to_planning
+    order = _order(planned, result)
 
     def measure(roi: PlannedRoi) -> RoiFacts:
         daily = result.level_sets[roi.name]
@@ -251,14 +254,30 @@ def _judge(planned: list[PlannedRoi], result: Propagation, inputs: _Inputs, sett
         )
         found = result.segmented.get(roi.name)
         paths = (result.registered[roi.name], crop_level_set(found, daily.grid)) if found else None
-        return measure_roi(roi.name, roi.organ or roi.name, roi.level_set, daily, day, paths)
+        fact = measure_roi(roi.name, roi.organ or roi.name, roi.level_set, daily, day, paths)
+        return replace(fact, out_of_view=share_out_of_view(daily, result.fixed), order=order.get(roi.organ, ""))
 
     with ThreadPoolExecutor(2) as pool:
         facts = {fact.name: fact for fact in pool.map(measure, planned)}
     verdicts = {name: judge(fact, settings.qa) for name, fact in facts.items()}
     moved = alignment_of(affine, np.mean(result.region.bounds_mm(), axis=0))
-    study = StudyFacts(moved.rotation_degrees, moved.scale, result.alignment_match, inputs.same_patient)
+    study = StudyFacts(
+        moved.rotation_degrees,
+        moved.scale,
+        result.alignment_match,
+        inputs.same_patient,
+        metal_then_ml=metal_ml(inputs.planning.volume, result.region, affine),
+        metal_now_ml=metal_ml(inputs.daily.volume, result.region),
+    )
     return _Judged(facts, verdicts, moved, judge_study(study, verdicts.values(), settings.qa))
+
+
+def _order(planned: list[PlannedRoi], result: Propagation) -> dict[str, str]:
+    from recontour.qa.order import out_of_order
+    from recontour.qa.shape import centroid_mm
+
+    centres = {roi.organ: centroid_mm(result.level_sets[roi.name]) for roi in planned if roi.organ}
+    return out_of_order({organ: centre for organ, centre in centres.items() if centre is not None})
 
 
 def _cut(inputs: _Inputs, result: Propagation) -> list[RoiToWrite]:

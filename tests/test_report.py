@@ -53,7 +53,7 @@ def nothing_drawn() -> Iterator[list[Fraction]]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "_page", page)
         patch.setattr(report, "_pdf", lambda fraction: b"%PDF-")
-        patch.setattr(report, "_encapsulate", lambda path, pdf, daily: path.write_bytes(b"DICM" + pdf))
+        patch.setattr(report, "_encapsulate", lambda path, pdf, daily, identified: path.write_bytes(b"DICM" + pdf))
         yield fractions
 
 

@@ -26,6 +26,8 @@ class RoiFacts:
     of the organ where it is not positive. disagreement_mm: mean distance of both paths' surfaces; image_match:
     correlation of both scans around the organ; both None where there is none to measure.
     overlap_ml: with organs that it did not overlap in the plan. touches_border: cut by the edge of the daily scan.
+    out_of_view: the share of it where the daily scan shows nothing, or what lies outside the body. order: what of the
+    order of organs it breaks, such as "not above the prostate".
     """
 
     name: str
@@ -44,6 +46,8 @@ class RoiFacts:
     parts_after: int = 1
     touches_border: bool = False
     overlap_ml: float = 0.0
+    out_of_view: float = 0.0
+    order: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,8 @@ class StudyFacts:
 
     rotation_degrees, scale: of the affine; scale is the largest change of length in any direction, 1.02 is 2 %.
     alignment_match: correlation of both scans after the affine, None where not measured. same_patient: whether both
-    scans name one patient. left_out: ROIs that were asked for and could not be brought over.
+    scans name one patient. left_out: ROIs that were asked for and could not be brought over. metal_then_ml,
+    metal_now_ml: of metal at the organs' height, in the planning and in the daily scan.
     """
 
     rotation_degrees: float = 0.0
@@ -60,6 +65,8 @@ class StudyFacts:
     alignment_match: float | None = None
     same_patient: bool = True
     left_out: tuple[str, ...] = ()
+    metal_then_ml: float = 0.0
+    metal_now_ml: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,16 @@ def _overlap(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Find
     return _found(light, f"{shared}; {settings.overlap_review_ml:.1f} ml is allowed.")
 
 
+def _view(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    light = _above(facts.out_of_view, settings.out_of_view_review, float("inf"))
+    return _found(light, f"Of it {facts.out_of_view:.0%} lie outside the field of view of the daily scan, or the body.")
+
+
+def _order(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    doubt = "has it another organ's contour?"
+    return _found("review" if facts.order else "pass", f"It lies {facts.order}, unlike in other men: {doubt}")
+
+
 RoiRule = Callable[[RoiFacts, QaSettings, OrganLimits], Finding | None]
 ROI_RULES: tuple[RoiRule, ...] = (
     _volume,
@@ -191,6 +208,8 @@ ROI_RULES: tuple[RoiRule, ...] = (
     _disagreement,
     _match,
     _border,
+    _view,
+    _order,
     _parts,
     _overlap,
 )
@@ -219,7 +238,7 @@ def _scale(facts: StudyFacts, settings: QaSettings) -> Finding | None:
 
 
 def _patient(facts: StudyFacts, settings: QaSettings) -> Finding | None:
-    return _found("pass" if facts.same_patient else "review", "The two scans do not name the same patient.")
+    return _found("pass" if facts.same_patient else "reject", "The two scans do not name the same patient.")
 
 
 def _left_out(facts: StudyFacts, settings: QaSettings) -> Finding | None:
@@ -227,8 +246,17 @@ def _left_out(facts: StudyFacts, settings: QaSettings) -> Finding | None:
     return _found("review" if names else "pass", f"Asked for and not brought over: {names}.")
 
 
+def _metal(facts: StudyFacts, settings: QaSettings) -> Finding | None:
+    then, now = facts.metal_then_ml, facts.metal_now_ml
+    light = _above(max(then, now), settings.metal_review_ml, float("inf"))
+    new, gone = now > settings.metal_review_ml >= then, then > settings.metal_review_ml >= now
+    where = "the daily scan, not in the plan's" if new else "the planning scan, not today's" if gone else "both scans"
+    amount = f"{max(then, now):.0f} ml of metal, such as a hip prosthesis"
+    return _found(light, f"There are {amount}, in {where}: its streaks can mislead the contours.")
+
+
 StudyRule = Callable[[StudyFacts, QaSettings], Finding | None]
-STUDY_RULES: tuple[StudyRule, ...] = (_patient, _alignment, _rotation, _scale, _left_out)
+STUDY_RULES: tuple[StudyRule, ...] = (_patient, _alignment, _rotation, _scale, _metal, _left_out)
 
 
 def _found(light: Light, reason: str) -> Finding | None:

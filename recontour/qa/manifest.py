@@ -87,6 +87,8 @@ class RoiRecord:
     parts_after: int
     touches_border: bool
     overlap_ml: float
+    out_of_view: float = 0.0
+    order: str = ""
 
     @staticmethod
     def of(facts: RoiFacts, verdict: Verdict) -> RoiRecord:

@@ -49,6 +49,9 @@ TABLE: list[tuple[dict[str, Any], str, str]] = [
     ({"parts_before": 3}, "review", "in 1 part on the daily scan; the plan had 3."),
     ({"parts_before": 2, "parts_after": 2}, "pass", ""),
     ({"overlap_ml": 0.6}, "review", "shares 0.6 ml"),
+    ({"out_of_view": 0.01}, "pass", ""),
+    ({"out_of_view": 0.25}, "review", "Of it 25% lie outside the field of view"),
+    ({"order": "not below the bladder"}, "review", "It lies not below the bladder, unlike in other men"),
 ]
 
 
@@ -58,7 +61,7 @@ def test_one_fact_one_light(change: dict[str, Any], light: str, reason: str) -> 
     assert verdict.light == light
     assert len(verdict.reasons) == (light != "pass")
     assert reason in "".join(verdict.reasons)
-    assert all(sentence[0].isupper() and sentence.endswith(".") for sentence in verdict.reasons)
+    assert all(sentence[0].isupper() and sentence.endswith((".", "?")) for sentence in verdict.reasons)
 
 
 def test_the_gravest_comes_first_and_none_is_lost() -> None:
@@ -88,7 +91,17 @@ FINE, LOOK, BAD = Verdict("pass"), Verdict("review", ("Why.",)), Verdict("reject
         (StudyFacts(rotation_degrees=20.0), [FINE], "reject", "lies 20.0 degrees turned; 15"),
         (StudyFacts(scale=1.07), [FINE], "review", "by 7% in one direction; 5%"),
         (StudyFacts(scale=0.8), [FINE], "reject", "by 20% in one direction; 15%"),
-        (StudyFacts(same_patient=False), [FINE], "review", "same patient"),
+        (StudyFacts(same_patient=False), [FINE], "reject", "same patient"),
+        (StudyFacts(metal_then_ml=0.9, metal_now_ml=0.9), [FINE], "pass", ""),
+        (
+            StudyFacts(metal_now_ml=12.3),
+            [FINE],
+            "review",
+            "12 ml of metal, such as a hip prosthesis, in the daily scan",
+        ),
+        (StudyFacts(metal_then_ml=12.3), [FINE], "review", "in the planning scan, not today's"),
+        (StudyFacts(metal_then_ml=60.0, metal_now_ml=55.0), [FINE], "review", "60 ml of metal, such as a hip"),
+        (StudyFacts(metal_then_ml=60.0, metal_now_ml=55.0), [FINE], "review", "in both scans"),
         (StudyFacts(left_out=("CTV_N",)), [FINE], "review", "CTV_N"),
     ],
 )
