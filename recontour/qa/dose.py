@@ -66,8 +66,8 @@ def make_dose_report(
 
 def _curves(doses: Mapping[str, tuple[DoseHistogram, DoseHistogram]]) -> tuple[Dvh, ...]:
     """On one axis for all, up to where the last one has fallen to 0."""
-    highest = max((part.max_gy for pair in doses.values() for part in pair), default=0.0)
-    axis = np.arange(int(np.ceil(highest / STEP_GY)) + 2, dtype=np.float64) * STEP_GY
+    highest = max((part.top_gy for pair in doses.values() for part in pair), default=0.0)
+    axis = np.arange(int(np.ceil(highest / STEP_GY)) + 1, dtype=np.float64) * STEP_GY
     return tuple(
         Dvh(
             name,

@@ -25,7 +25,7 @@ _HIGHEST_GY = 1000.0
 _NUMBER = r"(?P<{0}>\d+(?:\.\d+)?)"
 _UNIT = r"(?P<{0}>%|Gy|ml|cc|cm3|cm³)"
 _AIM = re.compile(
-    r"(?P<letter>[VD])(?:(?P<word>mean|max|min)|"
+    r"(?P<letter>[VD])\s*(?:(?P<word>mean|max|min)|"
     + _NUMBER.format("at")
     + r"\s*"
     + _UNIT.format("at_unit")
