@@ -50,7 +50,7 @@ def write_encapsulated_pdf(
     dataset.BurnedInAnnotation = "YES" if identified else "NO"
     dataset.MIMETypeOfEncapsulatedDocument = "application/pdf"
     dataset.EncapsulatedDocumentLength = len(pdf)
-    dataset.EncapsulatedDocument = pdf + b"\0" * (len(pdf) % 2)  # even length, PS3.5 7.1.1
+    dataset.EncapsulatedDocument = pdf  # pydicom adds the byte that makes its length even (PS3.5 7.1.1)
     save_whole(dataset, path, overwrite, lambda written: _compare(written, pdf))
     return str(dataset.SOPInstanceUID)
 

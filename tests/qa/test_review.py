@@ -64,6 +64,12 @@ def cut_inside(lines: list[bytes]) -> list[bytes]:
     return [*lines[:-1], lines[-1][:-9]]
 
 
+def misnumbered(lines: list[bytes]) -> list[bytes]:
+    """A line by hand, with the right hash of the one before and a wrong number."""
+    forged = {**json.loads(lines[-1]), "line": 9, "before": hashlib.sha256(lines[-1]).hexdigest()}
+    return [*lines, json.dumps(forged).encode()]
+
+
 TAMPERED = {
     "a decision changed": (changed, "line 2 does not follow"),
     "the last decision changed": (changed_last, "line 3 was changed"),
@@ -73,6 +79,7 @@ TAMPERED = {
     "all lines taken out": (lambda lines: [], "3 of 3 lines are missing at the end"),
     "two lines swapped": (lambda lines: [lines[1], lines[0], lines[2]], "line 1 does not follow"),
     "a line twice": (lambda lines: [*lines, lines[-1]], "line 4 does not follow"),
+    "a line with another number": (misnumbered, "line 4 does not follow"),
     "a line cut": (cut_inside, "line 3 cannot be read"),
     "a line of something else": (lambda lines: [*lines, b"[]"], "line 4 does not follow"),
     "an empty line": (lambda lines: [lines[0], b"", *lines[1:]], "line 2 cannot be read"),

@@ -7,6 +7,24 @@ import re
 import zlib
 from dataclasses import dataclass, field
 
+import numpy as np
+
+
+@dataclass
+class Picture:
+    """Where it lies, in points, and its pixels: (rows, columns) grey or (rows, columns, 3)."""
+
+    left: float
+    bottom: float
+    width: float
+    height: float
+    pixels: np.ndarray
+
+    def at(self, x: float, y: float) -> np.ndarray:
+        rows, columns = self.pixels.shape[:2]
+        row = int((self.bottom + self.height - y) / self.height * rows)
+        return self.pixels[row, int((x - self.left) / self.width * columns)]
+
 
 @dataclass
 class Page:
@@ -15,7 +33,7 @@ class Page:
     texts: list[tuple[float, float, float, str]] = field(default_factory=list)
     paths: list[list[tuple[float, float]]] = field(default_factory=list)
     colours: list[tuple[float, ...]] = field(default_factory=list)
-    pictures: int = 0
+    pictures: list[Picture] = field(default_factory=list)
 
     @property
     def words(self) -> str:
@@ -39,7 +57,7 @@ def embedded_fonts(pdf: bytes) -> tuple[int, int]:
 def _page(objects: dict[int, bytes], body: bytes) -> Page:
     codes = {name: _unicode(objects, number) for name, number in _fonts(objects, body).items()}
     out, font, size = Page(), "", 0.0
-    at, path = (0.0, 0.0), list[tuple[float, float]]()
+    at, path, placed = (0.0, 0.0), list[tuple[float, float]](), list[float]()
     for line in re.split(r"\n| (?=BT)|(?<=Tj) |(?<=Tf) ", _stream(objects[_reference(body, b"/Contents")])):
         if found := re.search(r"1 0 0 1 ([\d.-]+) ([\d.-]+) Tm", line):
             at = float(found[1]), float(found[2])
@@ -54,7 +72,11 @@ def _page(objects: dict[int, bytes], body: bytes) -> Page:
                 path = []
                 out.paths.append(path)
             path.append((float(x), float(y)))
-        out.pictures += len(re.findall(r" Do\b", line))
+        if found := re.search(r"([\d.]+) 0 0 ([\d.]+) ([\d.]+) ([\d.]+) cm", line):
+            placed = [float(v) for v in found.groups()]
+        if found := re.search(r"/(\S+) Do\b", line):
+            pixels = _pixels(objects[_reference(body, b"/" + found[1].encode())])
+            out.pictures.append(Picture(placed[2], placed[3], placed[0], placed[1], pixels))
     return out
 
 
@@ -81,6 +103,12 @@ def _unicode(objects: dict[int, bytes], font: int) -> dict[int, str]:
             for step, code in enumerate(re.findall(r"<(\w+)>", many)):
                 out[int(low, 16) + step] = chr(int(code, 16))
     return out
+
+
+def _pixels(body: bytes) -> np.ndarray:
+    rows, columns = (int(re.search(name + rb" (\d+)", body)[1]) for name in (b"/Height", b"/Width"))
+    values = np.frombuffer(_stream(body).encode("latin-1"), np.uint8)
+    return values.reshape(rows, columns, *([3] if b"/DeviceRGB" in body else []))
 
 
 def _stream(body: bytes) -> str:

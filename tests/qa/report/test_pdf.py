@@ -109,6 +109,7 @@ def test_the_second_page_has_origin_and_what_is_missing() -> None:
 
 def test_a_name_only_where_it_was_asked_for() -> None:
     assert "Doe" not in read_pages(plain())[0].words
+    assert "()" not in read_pages(plain())[0].words
     asked = pages_of(replace(fraction(), identity="Doe John, 1234"))
     assert "P-7f3a91c2 (Doe John, 1234)" in asked[0].words
     assert b"Doe" not in fraction_pdf(replace(fraction(), identity="Doe John"))[-3000:], "not in the file's own title"
@@ -126,24 +127,87 @@ def test_every_font_is_in_the_file() -> None:
 
 def test_words_are_not_pictures() -> None:
     first, second = read_pages(plain())
-    assert first.pictures == 0
-    assert second.pictures == 5, "three views, the displacement and its scale"
+    assert first.pictures == []
+    assert len(second.pictures) == 5, "three views, the displacement and its scale"
 
 
-def test_contours_are_lines_where_the_balls_are() -> None:
-    """The prostate has radius 10 mm, twice that is the scale bar; on the sagittal view, the second, the planned ball
-    lies 3 mm anterior, to the left, of the daily one."""
-    page = read_pages(plain())[1]
-    boxes = [np.array(path) for path in page.paths]
-    bars = [p for p in boxes if len(p) == 2 and p[0, 1] == p[1, 1] and 40 < abs(p[1, 0] - p[0, 0]) < 120]
+def rings(page: Page, picture: int) -> dict[str, list[np.ndarray]]:
+    """The contours in a picture, (N, 2) points from the lower left, by the ball they can only be: by their width
+    against the scale bar's 20 mm. The planes go through (0, 8, 128), the top of the daily prostate."""
+    view = page.pictures[picture]
+    paths = [np.array(path) for path in page.paths]
+    bars = [p for p in paths if len(p) == 2 and p[0, 1] == p[1, 1] and 40 < abs(p[1, 0] - p[0, 0]) < 120]
     bar = float(abs(bars[0][1, 0] - bars[0][0, 0]))
-    round_ones = [p for p in boxes if len(p) > 20 and abs(np.ptp(p[:, 0]) / bar - 1) < 0.01]
-    round_ones = [p for p in round_ones if abs(np.ptp(p[:, 1]) / bar - 1) < 0.01]
-    sagittal = [p for p in round_ones if p[:, 0].min() > 297 and p[:, 1].mean() > 500]
-    middles = sorted({round(float(p[:, 0].max() + p[:, 0].min()) / 2, 1) for p in sagittal})
-    assert len(middles) == 2
-    assert (middles[1] - middles[0]) / bar * 20.0 == pytest.approx(3.0, abs=0.1)
+    out: dict[str, list[np.ndarray]] = {"Bladder": [], "Prostate": [], "Rectum": []}
+    for path in paths:
+        middle, size = (path.max(axis=0) + path.min(axis=0)) / 2, np.ptp(path, axis=0) / bar * 20.0
+        inside = 0 < middle[0] - view.left < view.width and 0 < middle[1] - view.bottom < view.height
+        if len(path) > 20 and inside and abs(size[0] - size[1]) < 0.2:
+            near = {"Bladder": (18.0, 28.28), "Prostate": (20.0,), "Rectum": (12.65, 11.49)}
+            for name, wide in near.items():
+                if min(abs(size[0] - w) for w in wide) < 0.15:
+                    out[name].append(path)
+    return out
+
+
+def middle_of(contour: np.ndarray) -> np.ndarray:
+    return (contour.max(axis=0) + contour.min(axis=0)) / 2
+
+
+def test_the_axial_view_is_seen_from_the_feet() -> None:
+    """The bladder is anterior and to the patient's right of the rectum: above it, and to the viewer's left."""
+    page = read_pages(plain())[1]
+    found = rings(page, 0)
+    bladder, rectum = middle_of(found["Bladder"][0]), middle_of(found["Rectum"][0])
+    assert bladder[1] > rectum[1] + 20 and bladder[0] < rectum[0] - 5
+    view = page.pictures[0]
+    letters = {t: (x, y) for x, y, size, t in page.texts if size == 9.0 and view.left <= x <= view.left + view.width
+               and view.bottom <= y <= view.bottom + view.height}  # fmt: skip
+    assert letters["R"][0] < letters["L"][0] and letters["A"][1] > letters["P"][1]
+
+
+def test_the_picture_is_below_its_contours() -> None:
+    """Gas, -300 HU, is black; the bladder, 10 HU, is (10 + 160) / 400 of white."""
+    page = read_pages(plain())[1]
+    for picture in (0, 3):
+        assert page.pictures[picture].pixels.shape[:2] == (472, 717), "200 dots per inch of 91 x 60 mm"
+    found = rings(page, 0)
+    view = page.pictures[0]
+    assert view.at(*middle_of(found["Rectum"][0])) == 0
+    assert view.at(*middle_of(found["Bladder"][0])) == pytest.approx(108, abs=1)
+    edge = found["Bladder"][-1]
+    outside = middle_of(edge) + 1.15 * (edge[0] - middle_of(edge))
+    assert view.at(*outside) > 115, "the background is 40 HU"
+
+
+def test_the_sagittal_view_has_anterior_at_the_left() -> None:
+    """On it the planned prostate lies 3 mm anterior of the daily one, the rectum behind, the head end is up."""
+    page = read_pages(plain())[1]
+    found = rings(page, 1)
+    across = sorted({round(float(middle_of(p)[0]), 1) for p in found["Prostate"]})
+    assert len(across) == 2
+    width = float(np.ptp(found["Prostate"][0][:, 0]))  # 20 mm
+    assert (across[1] - across[0]) / width * 20.0 == pytest.approx(3.0, abs=0.1)
+    rectum = middle_of(found["Rectum"][0])
+    assert rectum[0] > across[1] + 20
+    assert rectum[1] > middle_of(found["Prostate"][0])[1] + 5, "7 mm more to the head"
     assert (1.0, 0.0, 0.0) in page.colours, "the plan's red"
+
+
+def test_arrows_lead_to_where_tissue_went() -> None:
+    """All of it went 3 mm to the back, which is down on the axial view."""
+    page = read_pages(plain())[1]
+    view = page.pictures[3]
+    shafts = [
+        p for p in map(np.array, page.paths)
+        if len(p) == 2 and p[0, 0] == pytest.approx(p[1, 0]) and abs(p[1, 1] - p[0, 1]) > 1
+        and 0 < p[0, 0] - view.left < view.width and 0 < p[0, 1] - view.bottom < view.height
+    ]  # fmt: skip
+    assert len(shafts) > 20
+    assert all(p[1, 1] < p[0, 1] for p in shafts)
+    heads = [p for p in map(np.array, page.paths) if len(p) == 3 and 0 < p[0, 0] - view.left < view.width
+             and 0 < p[0, 1] - view.bottom < view.height and p[1, 1] == pytest.approx(p[2, 1])]  # fmt: skip
+    assert len(heads) >= len(shafts) - 5 and all(p[0, 1] < p[1, 1] for p in heads)
 
 
 def test_thirty_rois_fit() -> None:
@@ -151,7 +215,7 @@ def test_thirty_rois_fit() -> None:
     for number in range(30):
         assert f"Organ {number} mit Rand\n" in first.words
     assert "see the page" not in first.words.split("Looked at by")[0].split("Light")[1]
-    assert second.pictures == 5
+    assert len(second.pictures) == 5
 
 
 def test_what_does_not_fit_is_counted_those_that_passed_first() -> None:
