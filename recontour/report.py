@@ -102,6 +102,8 @@ class ReportResult:
 def check_request(request: ReportRequest) -> None:
     """Before any work: raises OutputRefused where a report is there or cannot be written, UsageError where a file that
     was named is missing or cannot be meant."""
+    from recontour.qa.pseudonym import pseudonym_key
+
     for path in request.outputs:
         if path.exists() and not request.overwrite:
             raise OutputRefused("this file exists already", where=path.name, allowed="another folder, or --overwrite")
@@ -116,6 +118,7 @@ def check_request(request: ReportRequest) -> None:
             raise UsageError(f"no file {file.name}", where=option, allowed="a file")
         if file is not None and option != "--dose" and request.dose is None:
             raise UsageError(f"{option} without a dose", where=option, allowed=f"{option} together with --dose")
+    pseudonym_key(request.pseudonym_key)
     if request.goals is not None:
         from recontour.qa.dose import read_goals
 
