@@ -53,7 +53,11 @@ def find_course(folder: Path, out: Path, pseudonym_key: Path | None = None) -> F
         raise UsageError("no result in it", where=folder.name, allowed=f"a folder with files *{_MANIFEST}")
     entries = [_entry(path, manifest, records, out, pseudonym_key) for path, manifest in newest.values()]
     paths = [path for path, _ in newest.values()]
-    remarks += [f"{_short(p, folder)} has no report" for p, e in zip(paths, entries, strict=True) if not e.page]
+    remarks += [
+        f"{_short(p, folder)} has no report with a report.json: no link, no goals"
+        for p, e in zip(paths, entries, strict=True)
+        if not e.page
+    ]
     return Found(tuple(entries), tuple(remarks))
 
 
