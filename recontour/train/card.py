@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -141,6 +142,9 @@ def described_training(settings: TrainSettings) -> dict[str, Any]:
     """How it was trained, in the card's words."""
     optimiser = settings.optimiser
     return {
+        "began_with": f"the weights of {Path(settings.network.start_from).name}"
+        if settings.network.start_from
+        else "weights drawn at random",
         "steps_planned": settings.steps,
         "patch_voxels": settings.patch_voxels,
         "batch": f"{settings.batch} a device, doubled by swapping fixed and moving",

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from recontour.errors import MemoryShort, SettingsError, UsageError
+from recontour.errors import MemoryShort, ModelRefused, SettingsError, UsageError
 from recontour.network.architectures import Network, build_network
 from recontour.network.catalogue import ARCHITECTURES, DICE_REGISTRATION, DICE_SEGMENTATION, LABELS
 from recontour.network.predict import choose_precision
+from recontour.network.released import open_model
 from recontour.train.ahead import Ahead
 from recontour.train.checkpoint import Training, load_checkpoint, set_checkpoint_aside
 from recontour.train.critic import Critic
@@ -95,6 +96,8 @@ def new_training(job: Job) -> Training:
     torch.manual_seed(settings.seed)  # pyright: ignore[reportUnknownMemberType]
     chosen = settings.network
     network = build_network(chosen.architecture, chosen.inputs or None, chosen.segmentation_inputs or None)
+    if chosen.start_from:
+        take_weights(network, chosen.start_from)
     network = lay_channels_last(network.train().to(device))
     weighting = make_weighting(settings.loss, job.names).to(device)
     rate = settings.optimiser.learning_rate
@@ -106,6 +109,16 @@ def new_training(job: Job) -> Training:
     critic = Critic().to(device)
     rivals = torch.optim.Adam(critic.parameters(), lr=settings.optimiser.critic_rate, betas=CRITIC_BETAS)
     return Training(network, weighting, optimiser, critic, rivals)
+
+
+def take_weights(network: Network, model: str) -> None:
+    """Those of a released model. Raises ModelRefused where it is missing, damaged, or another network."""
+    given = open_model(model)
+    own, other = ((n.architecture.name, n.inputs, n.segmentation_inputs) for n in (network, given.network))
+    if own != other:
+        found = f"a model of {other[0]} from {', '.join((*other[2], *other[1]))}"
+        raise ModelRefused(found, where="network.start_from", allowed=f"{own[0]} from {', '.join((*own[2], *own[1]))}")
+    network.load_state_dict(given.network.state_dict())
 
 
 def lay_channels_last(network: Network) -> Network:

@@ -48,11 +48,14 @@ class DataSettings:
 @dataclass(frozen=True)
 class NetworkSettings:
     """Which of the paper's networks. inputs, segmentation_inputs: other input images than the paper's choice (its
-    table 1); the second is for the cross-stitch network's segmentation path. Empty: the paper's choice."""
+    table 1); the second is for the cross-stitch network's segmentation path. Empty: the paper's choice.
+    start_from: a released model's name, or a model folder, whose weights the training begins with; empty: at random.
+    """
 
     architecture: str = "cross-stitch"
     inputs: tuple[str, ...] = ()
     segmentation_inputs: tuple[str, ...] = ()
+    start_from: str = ""
 
     def __post_init__(self) -> None:
         _one_of("network.architecture", self.architecture, tuple(ARCHITECTURES))
