@@ -8,27 +8,34 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from recontour.errors import UsageError
+from recontour.errors import OutputRefused, UsageError
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+_PATIENCE_MS = 60_000
 
 
 @dataclass(frozen=True)
 class Shot:
-    """A picture to take: its name, the window in pixels, whether in the dark, whether of the page's whole length."""
+    """A picture to take: its name, the window in pixels, and whether in the dark; `keys` are pressed first, and `part`
+    of the page (a CSS selector) is taken instead of what the window shows."""
 
     name: str
-    width: int
-    height: int
+    width: int = 1440
+    height: int = 900
     dark: bool = False
-    whole: bool = False
+    keys: str = ""
+    part: str = ""
 
 
 SHOTS = (
-    Shot("report-light", 1440, 900),
-    Shot("report-whole", 1440, 900, whole=True),
-    Shot("report-dark", 1440, 900, dark=True),
+    Shot("report-light"),
+    Shot("report-dark", dark=True),
     Shot("report-narrow", 1024, 768),
+    Shot("report-contours", part="#viewer"),
+    Shot("report-differences", keys="f", part="#viewer"),
+    Shot("report-checkerboard", keys="k", part="#viewer"),
+    Shot("report-displacement", keys="m", part="#viewer"),
+    Shot("report-dose", part="#dose"),
 )
 
 
@@ -45,29 +52,43 @@ def check_browser() -> Path:
 
 
 def take_screenshots(page: Path, folder: Path, shots: tuple[Shot, ...] = SHOTS) -> list[Path]:
-    """PNG files in `folder`, one for each shot; those that are there are replaced. The browser may not reach any
-    network. Raises UsageError as `check_browser`."""
+    """PNG files in `folder`, one for each shot; those that are there are replaced. A part that the page has not, such
+    as the dose, gets none. The browser may not reach any network. Raises UsageError as `check_browser`, OutputRefused
+    where the browser fails."""
     program = check_browser()
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import Error, sync_playwright
 
     folder.mkdir(parents=True, exist_ok=True)
     playwright: Any
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(program), args=["--no-sandbox"])
-        try:
-            return [_take(browser, page, folder, shot) for shot in shots]
-        finally:
-            browser.close()
+    try:
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(executable_path=str(program), args=["--no-sandbox"])
+            try:
+                taken = [_take(browser, page, folder, shot) for shot in shots]
+            finally:
+                browser.close()
+    except Error as error:
+        found = f"the browser failed: {error.message.splitlines()[0]}"
+        raise OutputRefused(found, where="--screenshots", allowed="the report itself is there") from error
+    return [path for path in taken if path]
 
 
-def _take(browser: Any, page: Path, folder: Path, shot: Shot) -> Path:
+def _take(browser: Any, page: Path, folder: Path, shot: Shot) -> Path | None:
     window = browser.new_page(
         viewport={"width": shot.width, "height": shot.height}, color_scheme="dark" if shot.dark else "light"
     )
-    window.context.set_offline(True)
-    window.goto(page.resolve().as_uri(), wait_until="load")
-    window.wait_for_timeout(500)  # the viewer unpacks its slices and draws the first of them
-    path = folder / f"{shot.name}.png"
-    window.screenshot(path=str(path), full_page=shot.whole)
-    window.close()
-    return path
+    try:
+        window.context.set_offline(True)
+        window.goto(page.resolve().as_uri(), wait_until="load", timeout=_PATIENCE_MS)
+        window.wait_for_selector("#views:not([aria-busy=true])", timeout=_PATIENCE_MS)  # slices are unpacked and drawn
+        if shot.part and not window.query_selector(shot.part):
+            return None
+        for key in shot.keys:
+            window.keyboard.press(key)
+        window.wait_for_timeout(300)
+        path = folder / f"{shot.name}.png"
+        target = window.locator(shot.part) if shot.part else window
+        target.screenshot(path=str(path), timeout=_PATIENCE_MS)
+        return path
+    finally:
+        window.close()
