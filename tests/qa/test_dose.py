@@ -89,7 +89,7 @@ def test_two_levels_of_dose_share_a_shape() -> None:
 
 
 def test_an_even_dose_is_itself_at_every_share() -> None:
-    for level in (70.0, 14.68, 0.07):
+    for level in (70.0, 14.68, 0.07, 0.29, 1.13, 33.33, 57.77, 74.1):
         histogram = dose_in_shape(slab(10.0), ramp((0.0, 0.0, 0.0), level))
         np.testing.assert_allclose(histogram.share_at_least([0.0, level]), [1.0, 1.0], atol=1e-9)
         assert float(histogram.share_at_least(level + 0.01)) == pytest.approx(0.0, abs=1e-9)
@@ -146,14 +146,14 @@ def planned() -> dict[str, LevelSet]:
 
 def test_the_report_of_a_fraction() -> None:
     made, shift = fraction(), Affine.shift((7.0, 0.0, 0.0))
-    dose = ramp((0.0, -2.0, 0.0), 60.0)  # 2 Gy a mm towards the front
-    goals = Goals((goal_of("Prostate", "Dmean > 50 Gy"), goal_of("PTV", "D95 > 95 %")), 78.0)
+    dose = ramp((1.0, -2.0, 0.0), 60.0)  # 2 Gy a mm towards the front, 1 to the left
+    goals = Goals((goal_of("Prostate", "Dmean > 55 Gy"), goal_of("PTV", "D95 > 95 %")), 78.0)
     report = make_dose_report(dose, shift, REGION, made.rois, planned(), goals, 77.0)
     by_name = {curve.roi: curve for curve in report.dvhs}
     assert set(by_name) == set(BALLS)
-    # the prostate's centre is at y = 5 in the plan and at 8 today: 60 - 2 (y - 2.1)
+    # the prostate's centre in the planning frame is at x = 7 and y = 5, today at y = 8: 60 + (x - 1.3) - 2 (y - 2.1)
     (goal,) = report.goals
-    assert (goal.planned, goal.daily) == (pytest.approx(54.2, abs=0.05), pytest.approx(48.2, abs=0.05))
+    assert (goal.planned, goal.daily) == (pytest.approx(59.9, abs=0.05), pytest.approx(53.9, abs=0.05))
     assert (goal.met_then, goal.met_now, goal.unit) == (True, False, "Gy")
     curve = by_name["Bladder"]
     assert curve.dose_gy[0] == 0 and np.all(np.diff(curve.dose_gy) > 0)
@@ -161,7 +161,7 @@ def test_the_report_of_a_fraction() -> None:
     assert curve.daily_ml == pytest.approx(4.18879e-3 * 15**3, rel=3e-3)
     assert curve.planned_ml == pytest.approx(4.18879e-3 * 12**3, rel=3e-3)
     assert report.prescription_gy == 78.0
-    expected = 60.0 - 2 * (REGION.points()[..., 1] - CENTRE[1])  # along x nothing changes
+    expected = 60.0 + (REGION.points() - np.subtract(CENTRE, (7.0, 0.0, 0.0))) @ (1.0, -2.0, 0.0)
     np.testing.assert_allclose(report.dose.array[:, 5:, 5:-10], expected[:, 5:, 5:-10], atol=1e-3)
     first, *others = report.remarks
     assert "alignment alone" in first and "not computed anew" in first

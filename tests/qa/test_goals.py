@@ -19,24 +19,24 @@ def stairs(*steps: tuple[float, float]) -> DoseHistogram:
     return DoseHistogram(at_least, mean, min(gy for _, gy in steps), max(gy for _, gy in steps), 1.0)
 
 
-# 100 ml: 10 at 75 Gy, 20 at 60 Gy, 70 at 30 Gy; today 20 at 75 Gy, 80 at 30 Gy
-THEN, NOW = stairs((10, 75), (20, 60), (70, 30)), stairs((20, 75), (80, 30))
+# 200 ml: 20 at 75 Gy, 40 at 60 Gy, 140 at 30 Gy; today 40 at 75 Gy, 160 at 30 Gy
+THEN, NOW = stairs((20, 75), (40, 60), (140, 30)), stairs((40, 75), (160, 30))
 PRESCRIBED = 60.0
 
 # aim, value then, value now, met then, met now
 TRUTH = [
     ("V70Gy < 15 %", 10.0, 20.0, True, False),
     ("V 70 Gy<15%", 10.0, 20.0, True, False),
-    ("v50gy < 25 ml", 30.0, 20.0, False, True),
-    ("V50Gy < 25 cc", 30.0, 20.0, False, True),
-    ("V50Gy ≥ 25 cm3", 30.0, 20.0, True, False),
+    ("v50gy < 50 ml", 60.0, 40.0, False, True),
+    ("V50Gy < 50 cc", 60.0, 40.0, False, True),
+    ("V50Gy ≥ 50 cm3", 60.0, 40.0, True, False),
     ("V80Gy > 1 %", 0.0, 0.0, False, False),
     ("V100% > 25 %", 30.0, 20.0, True, False),  # 60 Gy
-    ("V110% > 15 ml", 10.0, 20.0, False, True),  # 66 Gy
+    ("V110% > 30 ml", 20.0, 40.0, False, True),  # 66 Gy
     ("D95 > 45 %", 50.0, 50.0, True, True),  # 30 of 60 Gy
     ("D95% > 31 Gy", 30.0, 30.0, False, False),
     ("D25 < 50 Gy", 60.0, 30.0, False, True),
-    ("D15ml <= 60.02 Gy", 60.0, 75.0, True, False),
+    ("D30ml <= 60.02 Gy", 60.0, 75.0, True, False),
     ("D0.1cc < 80 Gy", 75.0, 75.0, True, True),
     ("D2% < 107 %", 125.0, 125.0, False, False),
     ("Dmean < 40.2 Gy", 40.5, 39.0, False, True),
