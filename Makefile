@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+DVH_JUDGE := dicompyler-core-0.5.6
 DEBIAN := dicom3tools dcmtk plastimatch chromium
 
 .PHONY: demo test environment debian lint types clean
@@ -13,7 +14,7 @@ demo: environment
 test: export OMP_NUM_THREADS = 1
 test: export OMP_WAIT_POLICY = PASSIVE
 test: export ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS = 1
-test: environment debian lint types
+test: environment debian lint types $(VENV)/share/$(DVH_JUDGE)
 	$(BIN)/pytest -n 2 --dist loadfile
 
 environment: $(VENV)/.ready
@@ -23,6 +24,12 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt "torch==$$(sed -n 's/^torch==//p' constraints.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	touch $@
+
+# A judge of dose-volume histograms, with its own test data. Unpacked, not installed: it holds a package called tests.
+$(VENV)/share/$(DVH_JUDGE): | environment
+	mkdir -p $(VENV)/share
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: $(subst core-,core==,$(DVH_JUDGE)) -d $(VENV)/share
+	tar xzf $(VENV)/share/$(DVH_JUDGE).tar.gz -C $(VENV)/share
 
 # Judges that the tests call: dciodvfy (dicom3tools), dcmtk, plastimatch; chromium shows the report's page.
 debian:
