@@ -50,6 +50,7 @@ class ReportRequest:
 
     folder: where its files go. identify: whether the patient is named on it. dose, plan: RTDOSE and RTPLAN files of
     the planning scan; goals: a TOML file of clinical goals. pseudonym_key: as for qa.pseudonym.pseudonym_key.
+    allow_different_patients: whether a dose or a plan that names another patient is shown all the same.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class ReportRequest:
     goals: Path | None = None
     pseudonym_key: Path | None = None
     overwrite: bool = False
+    allow_different_patients: bool = False
 
     @property
     def outputs(self) -> tuple[Path, Path, Path]:
@@ -254,7 +256,7 @@ def _dose(evidence: Evidence, request: ReportRequest, file: Path, rois: Sequence
     from recontour.dicom.dose import read_dose, read_prescription
     from recontour.qa.dose import make_dose_report, read_goals
 
-    identity, anyone = evidence.planning.identity, not evidence.same_patient
+    identity, anyone = evidence.planning.identity, request.allow_different_patients
     dose = read_dose(file, identity, anyone)
     plan = read_prescription(request.plan, identity, dose, anyone) if request.plan else None
     made = make_dose_report(

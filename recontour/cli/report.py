@@ -52,7 +52,7 @@ def report(
     from recontour.report import ReportRequest, check_request, make_report
     from recontour.screenshots import check_browser, take_screenshots
 
-    request = ReportRequest(out, identify, dose, plan, goals, pseudonym_key, overwrite)
+    request = ReportRequest(out, identify, dose, plan, goals, pseudonym_key, overwrite, allow_different_patients)
     check_request(request)
     if screenshots:
         check_browser()

@@ -93,7 +93,9 @@ def run(
         planning_series=planning_series,
         structures=structures,
         registration=registration,
-        report=_report_request(report, identify, (dose, plan, goals), pseudonym_key, overwrite),
+        report=_report_request(
+            report, identify, (dose, plan, goals), pseudonym_key, overwrite, allow_different_patients
+        ),
         allow_different_patients=allow_different_patients,
         overwrite=overwrite,
     )
@@ -108,7 +110,12 @@ def run(
 
 
 def _report_request(
-    folder: Path | None, identify: bool, files: tuple[Path | None, ...], pseudonym_key: Path | None, overwrite: bool
+    folder: Path | None,
+    identify: bool,
+    files: tuple[Path | None, Path | None, Path | None],
+    pseudonym_key: Path | None,
+    overwrite: bool,
+    allow_different_patients: bool,
 ) -> ReportRequest | None:
     from recontour.errors import UsageError
     from recontour.report import ReportRequest
@@ -117,7 +124,7 @@ def _report_request(
         if identify or pseudonym_key or any(files):
             raise UsageError("what belongs to a report, without one", where="--report", allowed="--report DIR as well")
         return None
-    return ReportRequest(folder, identify, *files, pseudonym_key=pseudonym_key, overwrite=overwrite)
+    return ReportRequest(folder, identify, *files, pseudonym_key, overwrite, allow_different_patients)
 
 
 def _show_result(result: StudyResult) -> None:
