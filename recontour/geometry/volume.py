@@ -13,7 +13,7 @@ from recontour.geometry.grid import Grid
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A scan: `array` (D, H, W) float32 in HU on `grid`."""
+    """A scan: `array` (D, H, W) float32 in HU, or a dose in Gy, on `grid`."""
 
     grid: Grid
     array: NDArray[np.float32]
