@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from recontour.qa.manifest import Manifest, RoiRecord
     from recontour.qa.review import ReviewRecord
 
-PAGE, PDF, ENCAPSULATED = "report.html", "report.pdf", "report.dcm"
+PAGE, PDF, ENCAPSULATED, RECORD = "report.html", "report.pdf", "report.dcm", "report.json"
 WRONG_PATIENT = "The two scans do not name the same patient."
 _GREY = (128, 128, 128)  # of an ROI whose plan names no colour
 _ROOM_MM = 6.0  # of outside around a planned shape
@@ -63,9 +63,9 @@ class ReportRequest:
     allow_different_patients: bool = False
 
     @property
-    def outputs(self) -> tuple[Path, Path, Path]:
-        """The page, the PDF, and the PDF as DICOM."""
-        return self.folder / PAGE, self.folder / PDF, self.folder / ENCAPSULATED
+    def outputs(self) -> tuple[Path, Path, Path, Path]:
+        """The page, the PDF, the PDF as DICOM, and what the course page takes from it."""
+        return self.folder / PAGE, self.folder / PDF, self.folder / ENCAPSULATED, self.folder / RECORD
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +143,7 @@ def make_report(
         drawn_pdf = pool.submit(_pdf, fraction)
         page, pdf = drawn_page.result(), drawn_pdf.result()
     with watch.stage("report: write"):
-        _write(page, pdf, evidence.daily, request)
+        _write(page, pdf, fraction, evidence.daily, request)
     return ReportResult(request.outputs, dict(watch.seconds))
 
 
@@ -228,13 +228,11 @@ def _told_of_patient(evidence: Evidence) -> Manifest:
 
 
 def _pseudonym(evidence: Evidence, request: ReportRequest) -> str:
-    """By the daily scan's patient ID; without one by name and birth date; without those by the planning series."""
-    from recontour.qa.pseudonym import pseudonym, pseudonym_key
+    from recontour.qa.pseudonym import known_by, pseudonym, pseudonym_key
 
-    patient = evidence.daily.identity.patient
-    named = f"{patient.name.strip(' ^').casefold()}|{patient.birth_date.strip()}"
-    fallback = named if named != "|" else evidence.planning.identity.series_instance_uid
-    return pseudonym(pseudonym_key(request.pseudonym_key), patient.identifier.strip() or fallback)
+    patient, plan = evidence.daily.identity.patient, evidence.planning.identity.series_instance_uid
+    known = known_by(patient.identifier, patient.name, patient.birth_date, plan)
+    return pseudonym(pseudonym_key(request.pseudonym_key), known)
 
 
 def _identity(patient: PatientHeader) -> str:
@@ -291,23 +289,31 @@ def _pdf(fraction: Fraction) -> bytes:
     return fraction_pdf(fraction)
 
 
-def _encapsulate(path: Path, pdf: bytes, daily: CtSeries, identified: bool) -> None:
+def _encapsulate(path: Path, pdf: bytes, daily: CtSeries, fraction: Fraction) -> None:
     from recontour.dicom.encapsulated_pdf import write_encapsulated_pdf
 
-    write_encapsulated_pdf(path, pdf, daily, "recontour QA report", identified=identified)
+    written, identified = fraction.manifest.written, bool(fraction.identity)
+    write_encapsulated_pdf(path, pdf, daily, "recontour QA report", written, identified)
 
 
-def _write(page: bytes, pdf: bytes, daily: CtSeries, request: ReportRequest) -> None:
-    """All three into a hidden folder, synced, then each by its name: the page, which is looked at first, last."""
-    for_page, for_pdf, for_dicom = request.outputs
+def _record(fraction: Fraction) -> bytes:
+    from recontour.qa.report.course_record import as_json, course_record
+
+    return as_json(course_record(fraction, PAGE)).encode()
+
+
+def _write(page: bytes, pdf: bytes, fraction: Fraction, daily: CtSeries, request: ReportRequest) -> None:
+    """All into a hidden folder, synced, then each by its name: the page, which is looked at first, last."""
+    for_page, for_pdf, for_dicom, for_record = request.outputs
     with _staging(request.folder) as staged:
-        _encapsulate(staged / for_dicom.name, pdf, daily, request.identify)
-        for target, content in ((for_pdf, pdf), (for_page, page)):
+        _encapsulate(staged / for_dicom.name, pdf, daily, fraction)
+        for target, content in ((for_record, _record(fraction)), (for_pdf, pdf), (for_page, page)):
             (staged / target.name).write_bytes(content)
-        for target in (for_dicom, for_pdf, for_page):
+        in_order = (for_dicom, for_record, for_pdf, for_page)
+        for target in in_order:
             with (staged / target.name).open("rb+") as file:
                 os.fsync(file.fileno())
-        for target in (for_dicom, for_pdf, for_page):
+        for target in in_order:
             if target.exists() and not request.overwrite:
                 raise OutputRefused("this file exists already", where=target.name, allowed="--overwrite")
             os.replace(staged / target.name, target)

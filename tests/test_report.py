@@ -112,7 +112,7 @@ def test_a_run_leaves_a_report_of_what_it_found(phantom: Path, aligned: Once) ->
     assert aligned.result.report_failure is None
     folder = aligned.request.out.parent / "report"
     assert [p.name for p in aligned.result.report] == ["report.html", "report.pdf", "report.dcm"]
-    assert {p.name for p in folder.iterdir()} == {"report.html", "report.pdf", "report.dcm"}
+    assert {p.name for p in folder.iterdir()} == {"report.html", "report.pdf", "report.dcm", "report.json"}
     fraction = aligned.fraction
     assert fraction.manifest.as_json() == aligned.request.manifest.read_text()
     planned = pydicom.dcmread(phantom / "planning" / "rtstruct.dcm")

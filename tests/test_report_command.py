@@ -76,7 +76,7 @@ def run_once(phantom: Path, key: Path, tmp_path_factory: pytest.TempPathFactory)
 
 def test_the_three_files_are_there_and_name_nobody(run_once: Path, phantom: Path) -> None:
     folder = run_once / "report"
-    assert {p.name for p in folder.iterdir()} == {"report.html", "report.pdf", "report.dcm"}
+    assert {p.name for p in folder.iterdir()} == {"report.html", "report.pdf", "report.dcm", "report.json"}
     page = (folder / "report.html").read_text()
     assert "PHANTOM" not in page and re.search(r"P-[0-9a-f]{8}", page)
     assert "Bladder" in page and len(page) < 15e6

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 
-from recontour.cli import checks, compare, course, evaluate, export_model, prepare, report, review, run, train  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from recontour.cli import checks, compare, course, evaluate, export_model, personalize, prepare, report, review, run, train  # noqa: F401  # pyright: ignore[reportUnusedImport]
 from recontour.cli.app import app
 from recontour.cli.screen import show_error, show_unforeseen, stderr
 

@@ -92,11 +92,10 @@ def _header_of(rtstruct: Path) -> tuple[PatientHeader, str]:
 
 def _pseudonym(patient: PatientHeader, manifest: Manifest, key: Path | None) -> str:
     """As the fraction's own report has it."""
-    from recontour.qa.pseudonym import pseudonym, pseudonym_key
+    from recontour.qa.pseudonym import known_by, pseudonym, pseudonym_key
 
-    named = f"{patient.name.strip(' ^').casefold()}|{patient.birth_date.strip()}"
-    fallback = named if named != "|" else manifest.planning.series_uid
-    return pseudonym(pseudonym_key(key), patient.identifier.strip() or fallback)
+    known = known_by(patient.identifier, patient.name, patient.birth_date, manifest.planning.series_uid)
+    return pseudonym(pseudonym_key(key), known)
 
 
 def _records(folder: Path) -> Iterator[tuple[Path, CourseRecord]]:

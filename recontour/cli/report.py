@@ -25,7 +25,7 @@ def report(
     rtstruct: Annotated[Path, typer.Argument(help="What recontour run wrote, its manifest beside it.")],
     planning: Annotated[Path, typer.Option(help="Folder with the planning CT and its RTSTRUCT.")],
     daily: Annotated[Path, typer.Option(help="Folder with the daily CT.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.html, report.pdf and report.dcm.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for report.html, .pdf, .dcm and .json.")],
     registration: Annotated[
         Path | None, typer.Option(help="The registration of that run. Default: the one beside the RTSTRUCT.")
     ] = None,

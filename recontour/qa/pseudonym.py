@@ -31,6 +31,13 @@ def pseudonym(key: bytes, identifier: str) -> str:
     return f"P-{hmac.new(key, said, hashlib.sha256).hexdigest()[:8]}"
 
 
+def known_by(identifier: str, name: str, birth_date: str, series_uid: str) -> str:
+    """What a patient is told apart by: his identifier; without one name and birth date; without those a series, that
+    of the plan, which all his fractions share."""
+    named = f"{name.strip(' ^').casefold()}|{birth_date.strip()}"
+    return identifier.strip() or (named if named != "|" else series_uid)
+
+
 def pseudonym_key(file: Path | None = None) -> bytes:
     """The key in `file`, else in the file that the environment names, else the user's own, made if there is none.
 

@@ -172,7 +172,7 @@ def _rtstruct(file: str, sha256: str) -> dict[str, str]:
     import shlex
 
     decisions = f"{file.removesuffix('.dcm')}.decisions.json"
-    command = f"recontour review {shlex.quote(file)} --from {shlex.quote(decisions)}"
+    command = f"recontour review {shlex.quote(file)} --who INITIALS --from {shlex.quote(decisions)}"
     return {"sha256": sha256, "decisions": decisions, "command": command}
 
 

@@ -456,7 +456,7 @@ def test_decisions_become_a_file_and_a_command(page: Page) -> None:
         ],
     }
     page.click("#copy-command")
-    assert "recontour review rtstruct.dcm --from rtstruct.decisions.json" in page.inner_text("#command")
+    assert "recontour review rtstruct.dcm --who INITIALS --from rtstruct.decisions.json" in page.inner_text("#command")
     page.wait_for_function("document.getElementById('decided').textContent.startsWith('The command is')")
 
 

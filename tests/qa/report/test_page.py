@@ -227,7 +227,7 @@ def test_decisions_on_record_and_the_command_for_new_ones() -> None:
     whole = replace(records[1], decision="reject", rtstruct_sha256="ab" * 32)
     text_then = read(fraction_page(with_outputs(fraction()), (*records, whole))).text
     assert "Decision reject, W. Roentgen, 2026-11-19 12:00" in text_then
-    assert "recontour review 'rt struct.dcm' --from 'rt struct.decisions.json'" in text
+    assert "recontour review 'rt struct.dcm' --who INITIALS --from 'rt struct.decisions.json'" in text
     form = next(a for tag, a in read(html).tags if tag == "form")
     assert form["data-sha256"] == "ab" * 32
     names = [a["data-decide"] for _, a in read(html).tags if "data-decide" in a]
