@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recontour.errors import OutputRefused, PatientMismatch, RecontourError
+from recontour.errors import ModelRefused, OutputRefused, PatientMismatch, RecontourError
 from recontour.geometry.crop import crop_field, crop_level_set, crop_volume
 from recontour.pipeline import PlannedRoi, Propagation, Stopwatch, propagate
 from recontour.settings import Settings
@@ -107,6 +107,7 @@ class _Inputs:
     organs: dict[str, str]  # ROI name -> organ
     left_out: dict[str, str]
     same_patient: bool
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,13 +196,32 @@ def _read(request: StudyRequest) -> _Inputs:
         planning, daily = planning_read.result(), daily_read.result()
     same_patient = _same_patient(planning, daily, request.allow_different_patients)
     check_two_scans(planning.identity, daily.identity)
+    notes = _notes_on_model(planning, request)
     structures = read_structures(
         request.planning, planning, request.structures, not_planning, request.allow_different_patients
     )
     chosen = select_rois(structures.rois, request.only, request.skip)
     organs = match_organs([roi.name for roi in chosen.taken], request.chosen_rois)
     by_roi = {name: str(organ) for organ, name in organs.items()}
-    return _Inputs(planning, daily, structures, list(chosen.taken), by_roi, chosen.left_out, same_patient)
+    return _Inputs(planning, daily, structures, list(chosen.taken), by_roi, chosen.left_out, same_patient, notes)
+
+
+def _notes_on_model(planning: CtSeries, request: StudyRequest) -> tuple[str, ...]:
+    """What is to be said of a personalised model. Raises ModelRefused where it is another patient's, unless different
+    patients were allowed."""
+    if "network" not in request.settings.method:
+        return ()
+    from recontour.dicom.references import scan_key
+    from recontour.network.released import folder_of, read_card
+
+    card = read_card(folder_of(request.settings.model))
+    if card.patient_key in ("", scan_key(planning.identity)):
+        return ()
+    found = "this model was personalised for another patient, or for another planning scan"
+    if not request.allow_different_patients:
+        allowed = "the patient's own model, a released one, or --allow-different-patients"
+        raise ModelRefused(found, where=card.name, allowed=allowed)
+    return (f"{found}, and was used because different patients were allowed",)
 
 
 def _nested(inner: Path, outer: Path) -> list[Path]:
@@ -416,7 +436,7 @@ def _manifest(
         left_out=inputs.left_out,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         model=ModelRecord(*result.model) if result.model else None,
-        notes=(*inputs.planning.notes, *inputs.daily.notes, *inputs.structures.notes),
+        notes=(*inputs.planning.notes, *inputs.daily.notes, *inputs.structures.notes, *inputs.notes),
     )
 
 

@@ -5,12 +5,28 @@
 5  contours written and in place, but the report that was asked for could not be made  130  interrupted
 """
 
+# The commands are imported for what they register.
+# ruff: noqa: F401
+# pyright: reportUnusedImport=false
+
 from __future__ import annotations
 
 import os
 import sys
 
-from recontour.cli import checks, compare, course, evaluate, export_model, personalize, prepare, report, review, run, train  # noqa: F401  # pyright: ignore[reportUnusedImport]
+from recontour.cli import (
+    checks,
+    compare,
+    course,
+    evaluate,
+    export_model,
+    personalize,
+    prepare,
+    report,
+    review,
+    run,
+    train,
+)
 from recontour.cli.app import app
 from recontour.cli.screen import show_error, show_unforeseen, stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 
 from recontour.errors import PatientMismatch
@@ -41,6 +42,13 @@ class SeriesIdentity:
     accession_number: str = field(default="", repr=False)
     referring_physician: str = field(default="", repr=False)
     position_reference_indicator: str = ""
+
+
+def scan_key(identity: SeriesIdentity) -> str:
+    """What tells a scan from all others and nothing of the patient: the sha256, in hexadecimal, of its series and frame
+    of reference UIDs."""
+    uids = f"{identity.series_instance_uid} {identity.frame_of_reference_uid}"
+    return hashlib.sha256(uids.encode("ascii", "replace")).hexdigest()
 
 
 def check_same_patient(planning: PatientHeader, daily: PatientHeader, allow_different: bool = False) -> None:

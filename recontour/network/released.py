@@ -34,6 +34,7 @@ class ModelCard:
     labels: the order of its segmentation channels and the values of its label map. spacing_mm: the isotropic grid
     it works on. hu_window: HU are clipped to it and divided by 1000. path_per_organ: which output gives the contour.
     segmentation_inputs: those of the cross-stitch network's segmentation path, empty: the daily scan alone.
+    patient_key: of the planning scan that it was personalised for (dicom.references.scan_key); empty: for anybody.
     released: ISO date. training, scores: as written on the card (docs/models.md). limits: where not to trust it.
     Raises ModelRefused where a value does not fit this version of recontour.
     """
@@ -47,6 +48,7 @@ class ModelCard:
     spacing_mm: float = 1.0
     hu_window: tuple[float, float] = (-1000.0, 1000.0)
     path_per_organ: dict[str, OutputPath] = field(default_factory=dict[str, OutputPath])
+    patient_key: str = ""
     released: str = ""
     summary: str = ""
     intended_use: str = ""
@@ -106,6 +108,11 @@ def open_model(name_or_folder: str | Path = "", folder: Path | None = None) -> R
     home = _find(str(name_or_folder), folder)
     card = read_card(home)
     return ReleasedModel(card, _network(card, _verified_weights(home, card)))
+
+
+def folder_of(name_or_folder: str | Path = "") -> Path:
+    """The folder of the model that `open_model` would open. Raises ModelRefused where there is none."""
+    return _find(str(name_or_folder), None)
 
 
 def read_card(folder: Path) -> ModelCard:

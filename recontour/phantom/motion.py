@@ -32,7 +32,7 @@ from recontour.phantom.scanner import MEDIUM_BLUR_MM, MEDIUM_PER_MM, Scanner, as
 Array = NDArray[np.float32]
 
 KNOTS_MM = 4.0
-_REACH_MM = 80.0  # how far from the organs soft tissue still moves
+REACH_MM = 80.0  # how far from the organs soft tissue still moves
 _STATIONS = 5  # along the rectum, from its lower to its upper end
 _LEAST_JACOBIAN = 0.15
 _STIFFNESS = 0.85  # of the prostate: how much of its motion is rigid
@@ -304,8 +304,8 @@ def _knots(grid: Grid, organs: list[LevelSet]) -> Grid:
     low, high = grid.bounds_mm()
     if organs:
         boxes = [shape.grid.bounds_mm() for shape in organs]
-        low = np.maximum(low, np.min([b[0] for b in boxes], axis=0) - _REACH_MM)
-        high = np.minimum(high, np.max([b[1] for b in boxes], axis=0) + _REACH_MM)
+        low = np.maximum(low, np.min([b[0] for b in boxes], axis=0) - REACH_MM)
+        high = np.minimum(high, np.max([b[1] for b in boxes], axis=0) + REACH_MM)
     return Grid.around(low, np.maximum(high, low + 2 * KNOTS_MM), KNOTS_MM)
 
 

@@ -90,6 +90,11 @@ def worse_than_affine(card: ModelCard) -> dict[str, tuple[float, float]]:
 
 def limits_of(card: ModelCard, settings: TrainSettings) -> tuple[str, ...]:
     """Where not to trust a model, as far as its training and its scores tell."""
+    return (*limits_of_scores(card), *_limits_of_training(card, settings))
+
+
+def limits_of_scores(card: ModelCard) -> tuple[str, ...]:
+    """Where not to trust a model, as far as its scores tell."""
     rows = {(row["organ"], row["path"]): row for row in card.scores if "path" in row}
     limits = [
         f"{_plainly(organ)}: WORSE THAN AFFINE ALONE on the validation data (MSD {got:.2f} mm, affine alone "
@@ -106,7 +111,7 @@ def limits_of(card: ModelCard, settings: TrainSettings) -> tuple[str, ...]:
     fewest = min(row["n"] for row in rows.values())
     if fewest < FEW_PAIRS:
         limits.append(f"scores of {fewest} pairs only: which path is better may be chance")
-    return (*limits, *_limits_of_training(card, settings))
+    return tuple(limits)
 
 
 def _weak_parts(organ: str, rows: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[str]:

@@ -5,7 +5,8 @@
                                 pair.json                            what is contoured; without it, all four organs
 
 For phantoms, <patient> is the seed of the anatomy and <fraction> that of the motion. Seeds below 10,000 are for
-training, from 10,000 to below 20,000 for validation; from 100,000 on for tests alone.
+training, from 10,000 to below 20,000 for validation; from 100,000 on for tests alone. From 20,000 to below 30,000 are
+men who were not made but scanned: the seed is only their number.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from recontour.geometry.resample import resample_level_set
 from recontour.geometry.volume import LevelSet
 from recontour.network.catalogue import LABELS
 
-TRAINING, VALIDATION = range(10_000), range(10_000, 20_000)
+TRAINING, VALIDATION, SCANNED = range(10_000), range(10_000, 20_000), range(20_000, 30_000)
 
 # Written in this order, so that where two overlap by a partial voxel the smaller organ keeps it.
 ROIS = {"bladder": "Bladder", "rectum": "Rectum", "seminal_vesicles": "SeminalVes", "prostate": "Prostate"}

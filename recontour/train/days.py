@@ -95,9 +95,9 @@ def _labels(coarse: CoarseDay, on: _Device, affine: Affine, field: Field | None)
     """(D, H, W) uint8 on `scanned`, as dataset.label_map; each organ is looked for only where it can be."""
     out = torch.zeros(coarse.scanned.size, dtype=torch.uint8, device=on.device)
     for organ in ROIS:  # in this order: where two overlap by a partial voxel the smaller organ keeps it
-        shape = coarse.shapes[organ]
-        box = _within_reach(shape.grid, coarse.scanned, affine, field)
-        if box is None:
+        shape = coarse.shapes.get(organ)
+        box = _within_reach(shape.grid, coarse.scanned, affine, field) if shape is not None else None
+        if shape is None or box is None:
             continue
         inside = on.resampled(shape.array, shape.grid, box, affine, field, -1.0) > 0
         out[coarse.scanned.box_of(box)][inside] = LABELS.index(organ)

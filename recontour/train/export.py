@@ -74,7 +74,7 @@ def export_model(
     Raises UsageError for a name that is none or a folder that is no run, ModelRefused for weights that are missing or
     damaged, OutputRefused where there is such a folder already, or it cannot be written.
     """
-    folder = _free_folder(out, name, overwrite)
+    folder = free_folder(out, name, overwrite)
     trained = read_run(run)
     pairs, data, described = validation_data(trained.settings, run)
     card = ModelCard(
@@ -84,8 +84,8 @@ def export_model(
         segmentation_inputs=trained.settings.network.segmentation_inputs,
         hu_window=trained.settings.hu_window,
     )
-    found = _validated(ReleasedModel(card, trained.network.eval()), pairs, on_pair)
-    evidence = Evidence(found, described, _precision(), date.today().isoformat())
+    found = validated(ReleasedModel(card, trained.network.eval()), pairs, on_pair)
+    evidence = Evidence(found, described, precision_used(), date.today().isoformat())
     training = {**data, **trained.trained, **described_training(trained.settings)}
     card = _filled(card, evidence, training, trained.settings, remarks or Remarks())
     return write_model(trained.network, card, folder, overwrite)
@@ -187,7 +187,8 @@ def _counted(pairs: int, men: int, noun: str) -> str:
     return f"{pairs} validation pair{'s' * (pairs != 1)} of {men} {noun}{'s' * (men != 1)}"
 
 
-def _validated(model: ReleasedModel, pairs: Sequence[ScanPair], on_pair: OnPair | None) -> Validation:
+def validated(model: ReleasedModel, pairs: Sequence[ScanPair], on_pair: OnPair | None) -> Validation:
+    """As validate_fields_too, pair after pair. on_pair: as for export_model."""
     parts: list[Validation] = []
     for number, pair in enumerate(pairs):
         if on_pair is not None:
@@ -216,8 +217,8 @@ def _filled(
     return replace(whole, limits=(*limits_of(whole, settings), *remarks.limits))
 
 
-def _precision() -> str:
-    """What `predict` computes in here, unless it is told otherwise."""
+def precision_used() -> str:
+    """The precision that `predict` computes in here, unless it is told otherwise."""
     return str(choose_precision("auto", torch.device(choose_device("auto")))).removeprefix("torch.")
 
 
@@ -228,10 +229,12 @@ def _seconds_until(run: Path, step: int) -> dict[str, int]:
     return {"seconds": round(until[-1])} if until else {}
 
 
-def _free_folder(out: Path, name: str, overwrite: bool) -> Path:
+def free_folder(out: Path, name: str, overwrite: bool, where: str = "--name") -> Path:
+    """`out`/`name`, free for a model. Raises UsageError for a name that is none, OutputRefused where something is
+    there."""
     if not NAME.fullmatch(name):
         allowed = "a plain folder name: letters, digits, dot, hyphen, underscore"
-        raise UsageError(f"{name!r} is no name for a model", where="--name", allowed=allowed)
+        raise UsageError(f"{name!r} is no name for a model", where=where, allowed=allowed)
     _refuse_existing(out / name, overwrite)
     return out / name
 

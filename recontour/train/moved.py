@@ -1,4 +1,4 @@
-"""A made man on another day, beside his planning scan.
+"""A man, made or scanned, on another day, beside his planning scan.
 
 Made here, by the motion engine on a processor, is the daily scan on its own slices and the displacement on its lattice;
 `recontour.train.days` makes of it both scans and all contours at 1 mm, on the training device.
@@ -56,7 +56,7 @@ def day_of(men_folder: Path, anatomy_seed: int, motion_seed: int, severity: floa
 
 def coarse_day(man: Man, motion: Motion) -> CoarseDay:
     """The part of a day that is made on a processor."""
-    shapes = {organ: man.movable.level_sets[roi] for organ, roi in ROIS.items()}
+    shapes = {organ: man.movable.level_sets[ROIS[organ]] for organ in man.organs}
     scanned = scanned_grid(shapes)
     affine, field = daily_to_planning(man.movable, motion)
     daily = daily_scan(man.movable, motion, slices_of(scanned), affine, field)

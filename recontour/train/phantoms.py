@@ -9,7 +9,7 @@ numbers alone: neither the number of workers nor their pace changes what is seen
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,28 +24,40 @@ from recontour.train.dataset import PARTS, TRAINING, VALIDATION, ScanPair, read_
 from recontour.train.days import Day, dense_day
 from recontour.train.moved import day_of
 from recontour.train.settings import DataSettings, TrainSettings
+from recontour.train.sources import known_labels
 from recontour.train.workers import DayMaker, DaySeeds
 
 _OF_DAY, _OF_PATCH = 1, 2  # first number of a seed, so that no two uses draw the same
-_MOTION_SEEDS = (1 << 32, 1 << 48)  # beyond those of validation and tests
+MOTION_SEEDS = (1 << 32, 1 << 48)  # beyond those of validation and tests
 
 
 class PhantomSource:
-    """Patches of `settings.data.training_men` made men. men_folder: where they are kept. rank: of this process among
-    several, each of which sees other days. Raises SettingsError where more men are asked for than there are seeds."""
+    """Patches of `settings.data.training_men` made men, or of one patient. men_folder: where they are kept. rank: of
+    this process among several, each of which sees other days. patient: his number, and organs: what he has contoured.
+    Raises SettingsError where more men are asked for than there are seeds."""
 
-    def __init__(self, settings: TrainSettings, men_folder: Path, device: torch.device, rank: int = 0) -> None:
+    def __init__(
+        self,
+        settings: TrainSettings,
+        men_folder: Path,
+        device: torch.device,
+        rank: int = 0,
+        patient: int | None = None,
+        organs: Sequence[str] = LABELS[1:],
+    ) -> None:
         _check_count("data.training_men", settings.data.training_men, TRAINING)
         self.settings, self.device, self.rank = settings, device, rank
+        self._men = range(settings.data.training_men) if patient is None else range(patient, patient + 1)
+        self._known = known_labels(organs)
         self._maker = DayMaker(men_folder, settings.data.severity, settings.data.workers)
         self._days: dict[int, tuple[int, Day]] = {}  # stream -> its day's number, and the day
 
     def batch(self, step: int) -> Batch:
-        """`settings.batch` patches of step `step`, not yet swapped; fixed is the daily scan. All organs are known."""
+        """`settings.batch` patches of step `step`, not yet swapped; fixed is the daily scan."""
         first = step * self.settings.batch
         patches = [self._patch(n) for n in range(first, first + self.settings.batch)]
         fixed, moving, fixed_labels, moving_labels = (torch.stack(part)[:, None] for part in zip(*patches, strict=True))
-        known = torch.ones(len(patches), len(LABELS), dtype=torch.bool, device=self.device)
+        known = torch.tensor([self._known] * len(patches), device=self.device)
         return Batch(fixed, moving, fixed_labels, moving_labels, known)
 
     def close(self) -> None:
@@ -81,7 +93,7 @@ class PhantomSource:
 
     def _seeds(self, stream: int, number: int) -> DaySeeds:
         rng = np.random.default_rng((_OF_DAY, self.settings.seed, self.rank, stream, number))
-        return int(rng.integers(self.settings.data.training_men)), int(rng.integers(*_MOTION_SEEDS))
+        return self._men[int(rng.integers(len(self._men)))], int(rng.integers(*MOTION_SEEDS))
 
 
 def stream_day(data: DataSettings, n: int) -> tuple[int, int]:
@@ -107,16 +119,20 @@ def validation_pairs(settings: TrainSettings, men_folder: Path) -> list[ScanPair
     data = settings.data
     _check_count("data.validation_men", data.validation_men, VALIDATION)
     pool = men_folder / "validation"
-    return [_kept_pair(pool, men_folder, seed, data.severity) for seed in VALIDATION[: data.validation_men]]
+    return [
+        kept_pair(pool, men_folder, (seed, 100 * seed), data.severity) for seed in VALIDATION[: data.validation_men]
+    ]
 
 
-def _kept_pair(pool: Path, men_folder: Path, seed: int, severity: float) -> ScanPair:
-    """The severity is in the name: a training of another severity is judged by days of its own."""
-    motion_seed = 100 * seed
-    folder = pool / f"{seed:06d}-{motion_seed:08d}-severity{severity:g}"
+def kept_pair(pool: Path, men_folder: Path, seeds: DaySeeds, severity: float) -> ScanPair:
+    """A man's day, made the first time and memory-mapped. The severity is in the name: a training of another severity
+    is judged by days of its own."""
+    folder = pool / f"{seeds[0]:06d}-{seeds[1]:08d}-severity{severity:g}"
     if not folder.exists():
-        day = dense_day(day_of(men_folder, seed, motion_seed, severity), torch.device("cpu"))
-        write_pair(folder, ScanPair(*(getattr(day, part).numpy() for part in PARTS)))
+        coarse = day_of(men_folder, *seeds, severity)
+        day = dense_day(coarse, torch.device("cpu"))
+        organs = tuple(organ for organ in LABELS[1:] if organ in coarse.shapes)
+        write_pair(folder, ScanPair(*(getattr(day, part).numpy() for part in PARTS), organs=organs))
     return read_pair(folder)
 
 

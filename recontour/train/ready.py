@@ -143,6 +143,10 @@ def open_data(job: Job) -> tuple[Source, list[ScanPair]]:
             validation = validation_pairs(settings, men) if place.first else []
             source: Source = PhantomSource(settings, men, place.device, place.rank)
         return source, spread(validation, settings.validation_pairs)
+    if settings.data.source == "patient":
+        from recontour.train.patient import PatientSource, choosing_days
+
+        return PatientSource(settings, place.device, place.rank), choosing_days(settings)
     splits = read_splits(Path(settings.data.folder))
     if {DICE_REGISTRATION, DICE_SEGMENTATION} & set(job.names):
         check_organs(splits["training"])

@@ -19,8 +19,9 @@ class DataSettings:
     """Where pairs come from.
 
     source: "prepared", a folder made by `recontour prepare` with training/ and validation/; or "phantoms", made men
-    moved anew all the time. folder: that folder; for phantoms, where made men are kept between runs (empty: in the
-    run's own folder). The rest is for phantoms: training_men, validation_men: how many, by seeds that never meet;
+    moved anew all the time; or "patient", one patient's planning scan, likewise (recontour personalize makes the
+    folder). folder: that folder; for phantoms, where made men are kept between runs (empty: in the
+    run's own folder). The rest is for what is moved: training_men, validation_men: how many, by seeds that never meet;
     severity: of their motion, 1 as clinics report; days_at_once: how many days patches are drawn from at any time;
     patches_per_day: how many patches are cut from a day before the next one takes its place; workers: processes that
     make days, 0: the training process itself.
@@ -36,9 +37,10 @@ class DataSettings:
     workers: int = 1
 
     def __post_init__(self) -> None:
-        _one_of("data.source", self.source, ("prepared", "phantoms"))
-        if self.source == "prepared" and not self.folder:
-            raise SettingsError("no folder", where="data.folder", allowed="a folder made by recontour prepare")
+        _one_of("data.source", self.source, ("prepared", "phantoms", "patient"))
+        if self.source != "phantoms" and not self.folder:
+            maker = "prepare" if self.source == "prepared" else "personalize"
+            raise SettingsError("no folder", where="data.folder", allowed=f"a folder made by recontour {maker}")
         for name in ("training_men", "validation_men", "days_at_once", "patches_per_day"):
             _at_least(f"data.{name}", getattr(self, name), 1)
         _at_least("data.workers", self.workers, 0)
