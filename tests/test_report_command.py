@@ -99,7 +99,8 @@ def test_the_report_again_with_dose_and_name(run_once: Path, phantom: Path, key:
         tmp_path / "again", "--dose", dose, "--goals", goals, "--identify", key=key,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert [Path(line).name for line in done.stdout.split()] == ["report.html", "report.pdf", "report.dcm", "report.json"]
+    written = [Path(line).name for line in done.stdout.split()]
+    assert written == ["report.html", "report.pdf", "report.dcm", "report.json"]
     page = (tmp_path / "again" / "report.html").read_text()
     assert "PHANTOM" in page and "V50Gy" in page and "not computed anew" in page
     assert "PHANTOM" not in done.stdout + done.stderr
