@@ -18,7 +18,15 @@ from recontour import study
 from recontour.dicom.references import PatientHeader, SeriesIdentity, scan_key
 from recontour.dicom.rtstruct import Provenance, RoiToWrite, write_rtstruct
 from recontour.dicom.scan_writer import ScanToWrite, write_series
-from recontour.errors import ModelRefused, OutputRefused, RecontourError, ScanRefused, SettingsError, UsageError
+from recontour.errors import (
+    ModelRefused,
+    OutputRefused,
+    PatientMismatch,
+    RecontourError,
+    ScanRefused,
+    SettingsError,
+    UsageError,
+)
 from recontour.geometry.contours import contours_from_level_set
 from recontour.geometry.grid import Grid
 from recontour.geometry.resample import resample_volume
@@ -28,15 +36,27 @@ from recontour.network.catalogue import LABELS
 from recontour.network.released import ModelCard, open_model
 from recontour.personalize import work
 from recontour.personalize.decide import decide
+from recontour.personalize.patient import claim_work, find_scans, keep_patient, read_planning
 from recontour.personalize.request import PersonalizeRequest, settings_of
 from recontour.train import phantoms, recorder, workers
-from recontour.train.dataset import ROIS, VALIDATION
+from recontour.train.checkpoint import to_bytes
+from recontour.train.dataset import ROIS, VALIDATION, ScanPair
 from recontour.train.export import write_model
+from recontour.train.loop import Outcome
 from recontour.train.men import keep_man, kept_man, scanned_man
-from recontour.train.patient import CHOOSING, HELD_BACK, PATIENT, PatientSource, choosing_days, held_back_days
+from recontour.train.patient import (
+    CHOOSING,
+    HELD_BACK,
+    PATIENT,
+    PatientSource,
+    choosing_days,
+    fractions_of,
+    held_back_days,
+)
 from recontour.train.phantoms import MOTION_SEEDS
 from recontour.train.recorder import Watcher
 from recontour.train.settings import DataSettings, TrainSettings
+from recontour.train.sources import PairSource
 from recontour.train.validate import PathScore, Validation
 from tests.train.balls import ball, ball_man
 
@@ -79,8 +99,8 @@ def test_an_organ_without_a_path_is_taken_as_run_takes_it():
     assert decide(before, registered, {"bladder": "segmentation"}).organs[1].after_mm == 0.3
 
 
-def patient_settings(folder: Path, **data: Any) -> TrainSettings:
-    told = DataSettings("patient", str(folder), days_at_once=2, patches_per_day=1, workers=0, **data)
+def patient_settings(folder: Path, days: int = 2, patches: int = 1) -> TrainSettings:
+    told = DataSettings("patient", str(folder), days_at_once=days, patches_per_day=patches, workers=0)
     return TrainSettings(batch=2, patch_voxels=44, data=told, validation_pairs=1)
 
 
@@ -152,18 +172,25 @@ def test_a_patient_is_never_made(tmp_path: Path):
         kept_man(tmp_path, PATIENT)
 
 
-@pytest.fixture(scope="module")
-def planning(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The man of balls as DICOM, with a name."""
-    folder = tmp_path_factory.mktemp("plan") / "planning"
-    patient = PatientHeader(NAME, IDENTIFIER, "19500102", "M")
-    series = write_series(folder, ball_man(noise_hu=6.0).planning, ScanToWrite("balls", patient, "plan", "tests"))
+def write_balls(folder: Path, of: str = "balls", identifier: str = IDENTIFIER, back_mm: float = 0.0) -> Path:
+    """The man of balls as DICOM, with a name; his prostate contoured `back_mm` further back."""
+    patient = PatientHeader(NAME, identifier, "19500102", "M")
+    series = write_series(folder, ball_man(noise_hu=6.0).planning, ScanToWrite(of, patient, of, "tests"))
+    shapes = {organ: ball(organ) for organ in ROIS}
+    there = shapes["prostate"].grid
+    x, y, z = there.origin_mm
+    shapes["prostate"] = LevelSet(replace(there, origin_mm=(x, y + back_mm, z)), shapes["prostate"].array)
     rois = [
-        RoiToWrite(k, roi, contours_from_level_set(ball(organ), series.planes), (255, 0, 0), "ORGAN")
+        RoiToWrite(k, roi, contours_from_level_set(shapes[organ], series.planes), (255, 0, 0), "ORGAN")
         for k, (organ, roi) in enumerate(ROIS.items(), 1)
     ]
     write_rtstruct(folder / "rtstruct.dcm", series, rois, Provenance(algorithm_name="tests"))
     return folder
+
+
+@pytest.fixture(scope="module")
+def planning(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_balls(tmp_path_factory.mktemp("plan") / "planning")
 
 
 @pytest.fixture(scope="module")
@@ -240,6 +267,36 @@ def test_stopped_and_gone_on_with_then_kept_bound_and_nameless(
         work.personalize(request_of)
 
 
+def test_an_earlier_fraction_is_learnt_from_as_it_was_contoured(request_of: PersonalizeRequest, tmp_path: Path):
+    earlier = write_balls(tmp_path / "fraction", "day", back_mm=4.0)
+    request = replace(request_of, fractions=(earlier,))
+    scans = find_scans(request)
+    read = read_planning(scans, request)
+    claim_work(request, scans, "0")
+    keep_patient(request, scans, read, days=3)
+    (pair,) = fractions_of(request.patient)
+    assert pair.organs == LABELS[1:]
+    prostate, rectum = (
+        [np.argwhere(labels == LABELS.index(organ)).mean(axis=0) for labels in (pair.fixed_labels, pair.moving_labels)]
+        for organ in ("prostate", "rectum")
+    )
+    assert np.allclose(prostate[0] - prostate[1], (0, 4, 0), atol=0.5)  # z, y, x: back is +y
+    assert np.allclose(rectum[0] - rectum[1], (0, 0, 0), atol=0.5)
+    settings = patient_settings(request.patient, days=1, patches=100)
+    source = PatientSource(settings, torch.device("cpu"))
+    steps = [step for step in range(40) if torch.equal(source.batch(step).fixed, real_batch(settings, pair, step))]
+    source.close()
+    assert 4 <= len(steps) <= 16  # a quarter of 40
+    stranger = write_balls(tmp_path / "stranger", "other day", identifier="PID-0")
+    also = (*scans.fractions, *find_scans(replace(request, fractions=(stranger,))).fractions)
+    with pytest.raises(PatientMismatch):
+        keep_patient(request, replace(scans, fractions=also), read, days=3)
+
+
+def real_batch(settings: TrainSettings, pair: ScanPair, step: int) -> torch.Tensor:
+    return PairSource([pair], settings, torch.device("cpu")).batch(step).fixed
+
+
 def test_nothing_is_written_where_it_is_not_better(request_of: PersonalizeRequest, monkeypatch: pytest.MonkeyPatch):
     with_scores(monkeypatch, before_mm=1.0, after_mm=1.2)
     ended = work.personalize(request_of)
@@ -267,6 +324,21 @@ def test_what_is_wrong_is_found_before_anything_is_written(request_of: Personali
     for values in ({"minutes": 0.0}, {"held_back": 1}):
         with pytest.raises(SettingsError):
             replace(request_of, **values)
+
+
+def test_minutes_are_counted_over_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "checkpoint.safetensors").write_bytes(to_bytes({}, {"seconds": "90.0"}))
+    asked: list[tuple[float, int]] = []
+
+    def noted(settings: TrainSettings, run: Path, watcher: Watcher, minutes: float = float("inf")) -> Outcome:
+        asked.append((minutes, settings.steps))
+        return Outcome(7, False, 1.0)
+
+    monkeypatch.setattr(work, "train", noted)
+    for minutes in (4.0, 1.0):
+        work.learn(TrainSettings(steps=50), tmp_path, minutes, Watcher())
+    ends_with = (float("inf"), 7)  # no step more: what was learnt last is scored
+    assert asked == [(2.5, 50), ends_with, (0.0, 50), ends_with]
 
 
 def test_the_settings_are_the_models_and_the_files(request_of: PersonalizeRequest, released: Path):
