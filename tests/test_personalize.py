@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from recontour import study
+from recontour.cli import app
 from recontour.dicom.references import PatientHeader, SeriesIdentity, scan_key
 from recontour.dicom.rtstruct import Provenance, RoiToWrite, write_rtstruct
 from recontour.dicom.scan_writer import ScanToWrite, write_series
@@ -305,6 +307,22 @@ def test_nothing_is_written_where_it_is_not_better(request_of: PersonalizeReques
         1.2
     )
     assert not request_of.out.exists() and not request_of.work.exists()
+
+
+def test_the_command_says_what_came_of_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    affine, before = scores("affine", (3.0,), (2.0,)), scores("registration", (1.5,), (1.25,))
+    better, worse = scores("registration", (0.75,), (0.5,)), scores("registration", (1.75,), (1.25,))
+    card = ModelCard("case", "reg", ("fixed",))
+    cases = [
+        (decide([*affine, *before], [*affine, *better], {}), card, 0, ("0.75", "1.50", "3.00", "--method network")),
+        (decide([*affine, *before], [*affine, *worse], {}), None, 3, ("1.75", "Nothing written", "the better one for")),
+        (None, None, 130, ("Interrupted at step 5",)),
+    ]
+    monkeypatch.setattr(os, "nice", lambda by: by)
+    for decision, written, code, words in cases:
+        monkeypatch.setattr(work, "personalize", lambda *_, d=decision, w=written: work.Personalized(5, d, w))
+        shown = CliRunner().invoke(app, ["personalize", str(tmp_path), "--out", str(tmp_path / "case")])
+        assert shown.exit_code == code and all(word in shown.output for word in words), shown.output
 
 
 def test_what_is_wrong_is_found_before_anything_is_written(request_of: PersonalizeRequest, tmp_path: Path):
