@@ -71,7 +71,9 @@ def _judged(organs: tuple[OrganScore, ...]) -> Decision:
     if worse:
         named = ", ".join(o.organ.replace("_", " ") for o in worse)
         return Decision(organs, False, f"worse by more than {WORSE_MM:g} mm: {named}")
-    return Decision(organs, True, f"its mean MSD is lower by {gain:.2f} mm, and no organ is worse by {WORSE_MM:g} mm")
+    return Decision(
+        organs, True, f"its mean MSD is lower by {gain:.2f} mm, and no organ is worse by more than {WORSE_MM:g} mm"
+    )
 
 
 def _best(means: Means, organ: str) -> float:

@@ -89,8 +89,8 @@ def _rows_before(made: Made, pairs: str) -> list[dict[str, Any]]:
 def _limits(made: Made, days: int) -> tuple[str, ...]:
     missing = [o.replace("_", " ") for o in LABELS[1:] if o not in {score.organ for score in made.after.scores}]
     return (
-        "one patient alone: for anybody else it is worse than the model it began with, and `run` refuses it",
-        f"judged on {days} made days of his planning scan; real days hold what no made one does, and score worse",
+        "one patient alone: what it does to anybody else was never looked at, and `run` refuses it",
+        f"judged on {days} made days of his planning scan; real days hold what no made one does, and may score worse",
         *([f"not contoured, so not learnt: {', '.join(missing)}"] if missing else []),
         *(f"said of {made.start.name}: {limit}" for limit in made.start.limits),
     )
