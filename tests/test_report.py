@@ -111,7 +111,7 @@ def copied(once: Once, folder: Path) -> FinishedRun:
 def test_a_run_leaves_a_report_of_what_it_found(phantom: Path, aligned: Once) -> None:
     assert aligned.result.report_failure is None
     folder = aligned.request.out.parent / "report"
-    assert [p.name for p in aligned.result.report] == ["report.html", "report.pdf", "report.dcm"]
+    assert [p.name for p in aligned.result.report] == ["report.html", "report.pdf", "report.dcm", "report.json"]
     assert {p.name for p in folder.iterdir()} == {"report.html", "report.pdf", "report.dcm", "report.json"}
     fraction = aligned.fraction
     assert fraction.manifest.as_json() == aligned.request.manifest.read_text()
