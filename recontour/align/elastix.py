@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -28,6 +29,10 @@ AFFINE_SPACING_MM = 3.0
 LEAST_LIKENESS = 0.5
 LEAST_STRETCH = 0.75
 _BODY_HU = (-200.0, 300.0)
+# Mutual information over all HU sometimes ends worse than it began (gas, air and bone fill most of its histogram);
+# over soft tissue it then finds the way.
+_SOFT_TISSUE_HU = (-150.0, 300.0)
+_NO_WORSE = 0.005
 _UNSEEN_HU = -1e5
 _MARGIN_MM = 20.0  # what may move into the region of a B-spline from outside
 _LEAST_SHARED = 0.05  # of the overlap, before the correlation means anything
@@ -63,8 +68,15 @@ def register_affine(
     """
     start = start or Affine.identity()
     still, moved = _pair_on_overlap(fixed, moving, start)
-    found = _affine_of(_run(_windowed(still, maps), _windowed(moved, maps), maps, threads))
-    _check(found, still, moved)
+    before = _likeness(still, moved, Affine.identity())
+    tried: list[tuple[float, Affine]] = []
+    for attempt in (maps, replace(maps, window_hu=_SOFT_TISSUE_HU)):
+        found = _affine_of(_run(_windowed(still, attempt), _windowed(moved, attempt), attempt, threads))
+        tried.append((_likeness(still, moved, found), found))
+        if tried[-1][0] > before - _NO_WORSE:
+            break
+    after, found = max(tried, key=lambda one: one[0])
+    _check(found, before, after)
     return start.after(found)
 
 
@@ -98,11 +110,11 @@ def _pair_on_overlap(fixed: Volume, moving: Volume, start: Affine) -> tuple[Volu
     return resample_volume(small_fixed, still), resample_volume(small_moving, moved, start)
 
 
-def _check(found: Affine, still: Volume, moved: Volume) -> None:
-    """Raises AlignmentFailed where `found` stretches a man as no man stretches, or he does not look the same after."""
+def _check(found: Affine, before: float, after: float) -> None:
+    """Raises AlignmentFailed where `found` stretches a man as no man stretches, or he does not look the same after:
+    `before` and `after` are the likeness without and with it."""
     linear = found.matrix[:3, :3]
     stretch = np.linalg.svd(linear, compute_uv=False)
-    before, after = (_likeness(still, moved, affine) for affine in (Affine.identity(), found))
     plausible = stretch.min() > LEAST_STRETCH and stretch.max() < 1 / LEAST_STRETCH and np.linalg.det(linear) > 0
     if plausible and after > max(LEAST_LIKENESS, before - 0.05):
         return

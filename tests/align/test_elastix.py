@@ -69,6 +69,21 @@ def test_another_part_of_the_same_man_is_refused() -> None:
         register_affine(thighs, belly, Affine.shift((0, 0, 310)))
 
 
+def test_what_ends_worse_than_it_began_is_tried_again_on_soft_tissue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The scans lie on each other: over all HU elastix is made to end 24 mm off, over soft tissue where it should."""
+    asked: list[tuple[float, float]] = []
+
+    def run(still: Volume, moved: Volume, maps: object, threads: int) -> dict[str, list[str]]:
+        asked.append((float(moved.array.min()), float(moved.array.max())))
+        shift = ["24", "0", "0"] if len(asked) == 1 else ["0", "0", "0"]
+        return {"TransformParameters": [*"100010001", *shift], "CenterOfRotationPoint": ["0", "0", "0"]}
+
+    monkeypatch.setattr(elastix, "_run", run)
+    here = scan(grid_over(-150, 90))
+    assert np.allclose(register_affine(here, here).matrix, np.eye(4))
+    assert len(asked) == 2 and asked[0][0] < -900 and asked[1][0] >= -150 and asked[1][1] <= 300
+
+
 def test_what_elastix_throws_is_mapped(pair: tuple[Volume, Volume]) -> None:
     broken = AFFINE.changed("broken", Metric="NoSuchMetric")
     with pytest.raises(AlignmentFailed, match="elastix could not") as caught:
