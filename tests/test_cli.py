@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pydicom
 import pytest
+from typer.testing import CliRunner
+
+from recontour.cli import app
 
 
 def recontour(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -106,3 +109,9 @@ def test_doctor_finds_a_working_installation() -> None:
     done = recontour("doctor")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "torch" in done.stdout and "2.13" in done.stdout
+
+
+def test_help_begins_with_the_daily_work() -> None:
+    shown = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "80"}).stdout
+    places = [shown.index(f"│ {name} ") for name in ("run", "report", "train", "compare", "doctor")]
+    assert places == sorted(places)
