@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from recontour.cli import (
@@ -46,7 +47,8 @@ def main() -> None:
         show_error(error)
         sys.exit(error.exit_code)
     except SystemExit as stop:
-        if stop.code == _INTERRUPTED:  # typer's answer to Ctrl-C
+        if stop.code == _INTERRUPTED:  # typer's answer to Ctrl-C; a second one, meanwhile, would show a traceback
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             stderr("Interrupted. No file is half written.")
         raise
     except Exception as error:
