@@ -12,10 +12,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "recontour"
-GROUND = {"errors", "settings", "geometry"}
+GROUND = {"errors", "disk", "settings", "geometry"}
 FLOOR_2 = {"dicom", "align", "network", "fuse", "qa"}
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
+    "disk": set(),
     "settings": {"errors"},
     "geometry": {"errors"},
     **{room: GROUND for room in FLOOR_2},

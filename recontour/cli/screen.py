@@ -86,7 +86,7 @@ def show_unforeseen(error: Exception) -> None:
     ours = [f for f in frames if "recontour" in Path(f.filename).parts] or frames
     place = f"{Path(ours[-1].filename).name}:{ours[-1].lineno}"
     stderr(f"recontour: an error that should not happen ({type(error).__name__} at {place})")
-    stderr("  Nothing was written. Please report this line with the output of `recontour doctor`.")
+    stderr("  No file is half written. Please report this line with the output of `recontour doctor`.")
 
 
 def stderr(text: str) -> None:

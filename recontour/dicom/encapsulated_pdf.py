@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from recontour import __version__
 from recontour.dicom.files import read_dataset
-from recontour.dicom.references import SeriesIdentity
+from recontour.dicom.references import SeriesIdentity, study_attributes
 from recontour.dicom.whole_file import refuse_existing, save_whole
 from recontour.errors import OutputRefused
 
@@ -89,16 +89,7 @@ def _header(identity: SeriesIdentity, title: str, made_at: datetime.datetime) ->
         "SOPInstanceUID": generate_uid(prefix=None),
         "InstanceCreationDate": date,
         "InstanceCreationTime": time,
-        "PatientName": identity.patient.name,
-        "PatientID": identity.patient.identifier,
-        "PatientBirthDate": identity.patient.birth_date,
-        "PatientSex": identity.patient.sex,
-        "StudyInstanceUID": identity.study_instance_uid,
-        "StudyDate": identity.study_date,
-        "StudyTime": identity.study_time,
-        "StudyID": identity.study_id,
-        "AccessionNumber": identity.accession_number,
-        "ReferringPhysicianName": identity.referring_physician,
+        **study_attributes(identity),
         "Modality": "DOC",
         "SeriesInstanceUID": generate_uid(prefix=None),
         "SeriesNumber": 1,

@@ -44,6 +44,22 @@ class SeriesIdentity:
     position_reference_indicator: str = ""
 
 
+def study_attributes(identity: SeriesIdentity) -> dict[str, object]:
+    """The patient and general study modules (PS3.3 C.7.1.1, C.7.2.1) of a new object in the study of `identity`."""
+    return {
+        "PatientName": identity.patient.name,
+        "PatientID": identity.patient.identifier,
+        "PatientBirthDate": identity.patient.birth_date,
+        "PatientSex": identity.patient.sex,
+        "StudyInstanceUID": identity.study_instance_uid,
+        "StudyDate": identity.study_date,
+        "StudyTime": identity.study_time,
+        "StudyID": identity.study_id,
+        "AccessionNumber": identity.accession_number,
+        "ReferringPhysicianName": identity.referring_physician,
+    }
+
+
 def scan_key(identity: SeriesIdentity) -> str:
     """What tells a scan from all others and nothing of the patient: the sha256, in hexadecimal, of its series and frame
     of reference UIDs."""

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from recontour import __version__
 from recontour.dicom.files import read_dataset
-from recontour.dicom.references import SeriesIdentity
+from recontour.dicom.references import SeriesIdentity, study_attributes
 from recontour.dicom.whole_file import refuse_existing, save_whole
 from recontour.errors import InputRefused, OutputRefused
 from recontour.geometry.affine import Affine
@@ -150,16 +150,7 @@ def _header(identity: SeriesIdentity, sop_class_uid: str) -> Dataset:
         "SpecificCharacterSet": "ISO_IR 192",
         "SOPClassUID": sop_class_uid,
         "SOPInstanceUID": generate_uid(prefix=None),
-        "PatientName": identity.patient.name,
-        "PatientID": identity.patient.identifier,
-        "PatientBirthDate": identity.patient.birth_date,
-        "PatientSex": identity.patient.sex,
-        "StudyInstanceUID": identity.study_instance_uid,
-        "StudyDate": identity.study_date,
-        "StudyTime": identity.study_time,
-        "StudyID": identity.study_id,
-        "AccessionNumber": identity.accession_number,
-        "ReferringPhysicianName": identity.referring_physician,
+        **study_attributes(identity),
         "Modality": "REG",
         "Laterality": "",
         "SeriesInstanceUID": generate_uid(prefix=None),

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from recontour.disk import sync_folder
 from recontour.errors import OutputRefused
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def save_whole(dataset: Dataset, path: Path, overwrite: bool, check: Callable[[P
         if not overwrite:
             refuse_existing(path)
         os.replace(beside, path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputRefused(reason, where=path.name, allowed="a folder that can be written to") from error
@@ -43,13 +44,3 @@ def refuse_existing(path: Path) -> None:
     """Raises OutputRefused where `path` is there."""
     if path.exists():
         raise OutputRefused("there is already a file", where=path.name, allowed="another name, or --overwrite")
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that the name, too, outlives a power cut; Windows cannot and need not."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
+from recontour.disk import sync_folder
 from recontour.errors import OutputRefused, ReviewRefused, UsageError
 from recontour.qa.manifest import write_text
 
@@ -74,7 +75,7 @@ class Chain:
                 with _undone(file, content.whole):
                     _append(file, b"".join(line + b"\n" for line in lines))
                     self._write_head(len(content.values) + len(lines), last)
-                _sync_folder(self.path.parent)
+                sync_folder(self.path.parent)
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise OutputRefused(reason, where=self.path.name, allowed="a folder that can be written to") from error
@@ -178,13 +179,3 @@ def _lock(file: Any) -> None:
 
 def _hash(line: bytes) -> str:
     return hashlib.sha256(line).hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """So that new names, too, outlive a power failure; Windows cannot and need not."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import recontour
+from recontour.disk import sync_folder
 from recontour.errors import OutputRefused, SettingsError, UsageError
 from recontour.train.settings import TrainSettings, train_settings_from
 
@@ -116,11 +117,7 @@ def put_in_place(*moves: tuple[Path, Path]) -> None:
     """Renames each first to its second, in this order, and has the folder know it for good."""
     for source, target in moves:
         os.replace(source, target)
-    folder = os.open(moves[0][1].parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    sync_folder(moves[0][1].parent)
 
 
 def write_whole(path: Path, content: bytes) -> None:
