@@ -11,11 +11,11 @@ from recontour.baselines import as_method, rivals
 from recontour.evaluate.cases import Method, Pair, own_method, run_accuracy
 from recontour.evaluate.tables import Outcome
 from recontour.settings import Settings
+from recontour.train.dataset import FIRST_TEST_SEED
 
 if TYPE_CHECKING:
     from recontour.geometry.volume import LevelSet, Volume
 
-FIRST_TEST_SEED = 100_000  # no model is trained on a seed from here on
 _PHANTOM_ORGANS = {
     "Prostate": "prostate",
     "SeminalVes": "seminal_vesicles",

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
 
 from recontour.compare.results import TEST, VALIDATION
 from recontour.compare.settings import CompareSettings
-from recontour.train.dataset import PARTS, ScanPair, read_pair, read_pool, read_splits, write_pair
+from recontour.train.dataset import FIRST_TEST_SEED, ScanPair, read_pool, read_splits
 from recontour.train.settings import TrainSettings
 
-FIRST_TEST_SEED = 100_000  # train.dataset: from here on for tests alone
 PREPARED = "prepared"
 
 
@@ -35,12 +33,12 @@ def pairs_of(settings: CompareSettings, out: Path) -> dict[str, list[ScanPair]]:
     training = placed(settings.train, out)
     if training.data.source == PREPARED:
         return _prepared(Path(training.data.folder))
-    from recontour.train.phantoms import validation_pairs
+    from recontour.train.phantoms import kept_pair, validation_pairs
 
     men = Path(training.data.folder)
-    seeds = range(FIRST_TEST_SEED, FIRST_TEST_SEED + settings.test.men)
-    days = [(seed, 100 * seed + day) for seed in seeds for day in range(settings.test.days)]
-    test = [_test_pair(out / TEST, men, man, motion, settings.test.severity) for man, motion in days]
+    test_men = range(FIRST_TEST_SEED, FIRST_TEST_SEED + settings.test.men)
+    days = [(seed, 100 * seed + day) for seed in test_men for day in range(settings.test.days)]
+    test = [kept_pair(out / TEST, men, seeds, settings.test.severity) for seeds in days]
     return {VALIDATION: validation_pairs(training, men), TEST: test}
 
 
@@ -49,15 +47,3 @@ def _prepared(folder: Path) -> dict[str, list[ScanPair]]:
         return {VALIDATION: read_splits(folder)[VALIDATION]}
     read_splits(folder, ("training", VALIDATION, TEST))  # refuses a patient in two of them
     return {which: read_pool(folder / which) for which in (VALIDATION, TEST)}
-
-
-def _test_pair(pool: Path, men: Path, man_seed: int, motion_seed: int, severity: float) -> ScanPair:
-    from recontour.train.days import dense_day
-    from recontour.train.moved import day_of
-
-    folder = pool / f"{man_seed:06d}-{motion_seed:08d}-severity{severity:g}"
-    if not folder.exists():
-        cpu = cast("Any", "cpu")  # torch takes a device by its name as well; torch itself stays in its rooms
-        day = dense_day(day_of(men, man_seed, motion_seed, severity), cpu)
-        write_pair(folder, ScanPair(*(getattr(day, part).numpy() for part in PARTS)))
-    return read_pair(folder)

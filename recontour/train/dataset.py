@@ -32,6 +32,7 @@ from recontour.geometry.volume import LevelSet
 from recontour.network.catalogue import LABELS
 
 TRAINING, VALIDATION, SCANNED = range(10_000), range(10_000, 20_000), range(20_000, 30_000)
+FIRST_TEST_SEED = 100_000  # no model is trained on, or chosen by, a seed from here on
 
 # Written in this order, so that where two overlap by a partial voxel the smaller organ keeps it.
 ROIS = {"bladder": "Bladder", "rectum": "Rectum", "seminal_vesicles": "SeminalVes", "prostate": "Prostate"}

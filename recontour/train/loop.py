@@ -108,9 +108,11 @@ def take_step(training: Training, batch: Batch, job: Job) -> dict[str, float]:
     row = _named(("loss", *terms), means)
     if not all(math.isfinite(value) for value in (norm, *row.values())):
         raise stopped(training, batch, job, _named(("loss", *terms), own), norm)
-    training.optimiser.step()
     row |= {**{f"w_{name}": weight for name, weight in weights.items()}, "gradient_norm": norm}
-    return row | (critic_step(training, batch, output, job) if training.critic is not None else {})
+    if training.critic is not None:  # before the network's own step: where the critic's fails, neither is taken
+        row |= critic_step(training, batch, output, job)
+    training.optimiser.step()
+    return row
 
 
 def critic_step(training: Training, batch: Batch, output: Output, job: Job) -> dict[str, float]:
@@ -127,8 +129,9 @@ def critic_step(training: Training, batch: Batch, output: Output, job: Job) -> d
     mean = loss.detach().clone()
     gradients = [p.grad for p in training.critic.parameters() if p.grad is not None]
     average([mean, *gradients], job.place)
-    if not math.isfinite(float(mean)):
-        raise stopped(training, batch, job, {"critic": float(loss.detach())}, math.nan)
+    norm = float(torch.stack([gradient.square().sum() for gradient in gradients]).sum().sqrt())
+    if not (math.isfinite(float(mean)) and math.isfinite(norm)):
+        raise stopped(training, batch, job, {"critic": float(loss.detach())}, norm)
     training.critic_optimiser.step()
     return {"critic": float(mean)}
 

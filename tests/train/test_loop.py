@@ -22,9 +22,11 @@ from recontour.cli import app
 from recontour.errors import MemoryShort, ModelRefused, OutputRefused, SettingsError, TrainingStopped, UsageError
 from recontour.train import loop, recorder
 from recontour.train.checkpoint import read_state
+from recontour.train.dataset import read_splits
 from recontour.train.folder import BEST, CHECKPOINT, LOCK, LOG, PREVIOUS, SETTINGS, STOPPED, VALIDATION
 from recontour.train.log import read_rows
 from recontour.train.loop import train
+from recontour.train.ready import make_job, new_training
 from recontour.train.recorder import Progress, Watcher
 from recontour.train.settings import LossSettings, TrainSettings
 from recontour.train.sources import PairSource
@@ -204,6 +206,26 @@ def test_a_step_that_is_not_finite_is_not_applied_and_what_it_saw_is_kept(
     monkeypatch.setattr(PairSource, "batch", sound)
     train(settings, tmp_path / "run", AtStep(2, None), minutes=0)
     assert same(stood, state(tmp_path / "run", 2)) and all(bool(t.isfinite().all()) for t in stood.values())
+
+
+def test_where_the_critics_step_fails_neither_network_takes_one(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The critic's loss is 0 and its slope infinite, as of a square root at 0."""
+
+    def steep(critic: torch.nn.Module, *_: Any) -> torch.Tensor:
+        weight = next(critic.parameters())
+        return (weight - weight.detach()).square().sum().sqrt()
+
+    monkeypatch.setattr(loop, "critic_loss", steep)
+    settings = replace(tiny_settings(data, "jrs-reg"), loss=KINDS["jrs-reg"])
+    job = make_job(settings, tmp_path)
+    training = new_training(job)
+    before = {name: p.detach().clone() for name, p in training.network.named_parameters()}
+    source = PairSource(read_splits(data)["training"], settings, job.place.device)
+    with pytest.raises(TrainingStopped, match="the gradient alone"):
+        loop.take_step(training, source.batch(0).both_ways(), job)
+    assert all(torch.equal(before[name], p) for name, p in training.network.named_parameters())
 
 
 def test_time_being_up_saves_and_stops(data: Path, tmp_path: Path):
