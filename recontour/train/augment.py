@@ -64,6 +64,12 @@ def mirrored(patches: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return tuple(patch.flip(-1) for patch in patches)
 
 
+def mirrored_motion(motion: Tensor) -> Tensor:
+    """The displacements (6, n, n, n) of a mirrored patch: what went to the left goes to the right."""
+    signs = torch.tensor([-1.0, 1.0, 1.0, -1.0, 1.0, 1.0], device=motion.device)
+    return motion.flip(-1) * signs[:, None, None, None]
+
+
 def _blurred(hu: Tensor, axis: int, sigma: float) -> Tensor:
     """Along one axis, voxels of 1 mm; at the patch's rim its border repeats."""
     at = torch.arange(-_TAPS, _TAPS + 1, dtype=torch.float32, device=hu.device)

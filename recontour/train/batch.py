@@ -13,7 +13,8 @@ class Batch:
 
     fixed, moving: (B, 1, n, n, n) float32, HU / 1000 within the window. fixed_labels, moving_labels: (B, 1, n, n, n)
     int64, values as in LABELS. known: (B, K) bool, which of LABELS are contoured in both scans of the pair; an organ
-    that nobody contoured is not taught to be absent.
+    that nobody contoured is not taught to be absent. motion: (B, 6, n, n, n) float32, mm, the true displacements from
+    the daily to the planning scan (x, y, z) and back (x, y, z); None where nobody knows them.
     """
 
     fixed: Tensor
@@ -21,6 +22,7 @@ class Batch:
     fixed_labels: Tensor
     moving_labels: Tensor
     known: Tensor
+    motion: Tensor | None = None
 
     def both_ways(self) -> Batch:
         """Twice the batch: fixed and moving swapped in the second half (section III-B)."""
@@ -30,9 +32,20 @@ class Batch:
             cat([self.fixed_labels, self.moving_labels]),
             cat([self.moving_labels, self.fixed_labels]),
             cat([self.known, self.known]),
+            None if self.motion is None else cat([self.motion, self.motion.roll(3, dims=1)]),
         )
 
     def to(self, where: device) -> Batch:
         """The same on another device."""
-        parts = (self.fixed, self.moving, self.fixed_labels, self.moving_labels, self.known)
-        return Batch(*(part.to(where, non_blocking=True) for part in parts))
+
+        def sent(part: Tensor) -> Tensor:
+            return part.to(where, non_blocking=True)
+
+        return Batch(
+            sent(self.fixed),
+            sent(self.moving),
+            sent(self.fixed_labels),
+            sent(self.moving_labels),
+            sent(self.known),
+            None if self.motion is None else sent(self.motion),
+        )

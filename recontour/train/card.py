@@ -175,6 +175,8 @@ def described_losses(loss: LossSettings, architecture: str) -> str:
     terms = [words[name] for name in ARCHITECTURES[architecture].losses]
     if loss.boundary:
         terms.append(f"{loss.boundary:g} boundary, in full from step {loss.boundary_full_at}")
+    if loss.w_field:
+        terms.append(f"{loss.w_field:g} distance to the true displacements")
     if loss.adversarial:
         terms.append(f"{loss.adversarial:g} adversarial")
     return ", ".join(terms)

@@ -18,13 +18,34 @@ from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid, Index
 from recontour.network.catalogue import LABELS
+from recontour.network.warp import warp
 from recontour.train.dataset import ROIS
 from recontour.train.moved import CoarseDay
 from recontour.train.sampling import AT_RISK, TARGETS, TORSO_HU
 
 AIR_HU = -1000.0
 _SLAB_VOXELS = 1_000_000  # what is in between takes 16 bytes a voxel, and stays near the processor
+_LATTICE_MM = 3.0  # of the true displacements, as the motion engine's own
+_ROUNDS = 12  # of inverting them: each leaves less than half of the error where nothing stretches by half
 _TRIES = 64  # voxels drawn at once until one lies in the torso
+
+
+@dataclass(frozen=True, eq=False)
+class TrueMotion:
+    """The displacements that a perfect registration would find: `lattice` (6, d, h, w) float32 in mm on `grid`, from
+    the daily to the planning scan (x, y, z) and back (x, y, z). scanned: the grid of the day's scans."""
+
+    lattice: Tensor
+    grid: Grid
+    scanned: Grid
+
+    def at(self, *voxels: Tensor) -> Tensor:
+        """(6, len(z), len(y), len(x)) at voxels of `scanned`, given as their numbers along z, y, x."""
+        to_index = np.linalg.inv(self.grid.matrix) @ self.scanned.matrix
+        values = self.lattice
+        for axis, numbers in enumerate(voxels):
+            values = _linear(values, axis, to_index[axis, 3] + to_index[axis, axis] * numbers.cpu().numpy())
+        return values
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +53,7 @@ class Day:
     """A daily (fixed) and a planning (moving) scan on one 1 mm grid, on a device: 6 bytes a voxel, some 40 MB.
 
     *_hu: (D, H, W) int16. *_labels: (D, H, W) uint8, values as in LABELS. voxels: label -> (N,) int32, where the daily
-    scan shows that organ, as places in the flat array; organs that are out of sight have no entry.
+    scan shows that organ, as places in the flat array; organs that are out of sight have no entry. motion: the truth.
     """
 
     fixed_hu: Tensor
@@ -40,6 +61,7 @@ class Day:
     fixed_labels: Tensor
     moving_labels: Tensor
     voxels: dict[int, Tensor]
+    motion: TrueMotion | None = None
 
     def draw_centre(self, rng: np.random.Generator) -> Index:
         """The voxel (z, y, x) that a patch is cut around, with the chances of `sampling.draw_centre`."""
@@ -62,15 +84,23 @@ class Day:
 
     def cut(self, centre: Index, side: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Four patches (side, side, side): both scans, then both label maps; beyond the day its border repeats."""
-        z, y, x = (
-            (torch.arange(c - side // 2, c - side // 2 + side, device=self.fixed_hu.device)).clamp(0, n - 1)
-            for c, n in zip(centre, self.fixed_hu.shape, strict=True)
-        )
+        z, y, x = self._voxels_around(centre, side)
 
         def part(whole: Tensor) -> Tensor:
             return whole.index_select(0, z).index_select(1, y).index_select(2, x)
 
         return part(self.fixed_hu), part(self.moving_hu), part(self.fixed_labels), part(self.moving_labels)
+
+    def cut_motion(self, centre: Index, side: int) -> Tensor:
+        """(6, side, side, side) mm, as in TrueMotion, at the voxels of `cut`."""
+        assert self.motion is not None
+        return self.motion.at(*self._voxels_around(centre, side))
+
+    def _voxels_around(self, centre: Index, side: int) -> list[Tensor]:
+        return [
+            torch.arange(c - side // 2, c - side // 2 + side, device=self.fixed_hu.device).clamp(0, n - 1)
+            for c, n in zip(centre, self.fixed_hu.shape, strict=True)
+        ]
 
 
 def dense_day(coarse: CoarseDay, device: torch.device) -> Day:
@@ -84,7 +114,22 @@ def dense_day(coarse: CoarseDay, device: torch.device) -> Day:
     flat = fixed_labels.view(-1)
     voxels = {k: torch.nonzero(flat == k).view(-1).to(torch.int32) for k in range(1, len(LABELS))}
     seen = {label: places for label, places in voxels.items() if len(places)}
-    return Day(_whole(fixed), _whole(moving), fixed_labels, moving_labels, seen)
+    return Day(_whole(fixed), _whole(moving), fixed_labels, moving_labels, seen, true_motion(coarse, device))
+
+
+def true_motion(coarse: CoarseDay, device: torch.device) -> TrueMotion:
+    """With B the affine that the planning scan is shown under, y shows A(y + u(y)) = B(y + v(y)): v and its inverse."""
+    grid = Grid.around(*coarse.scanned.bounds_mm(), _LATTICE_MM)
+    points = torch.as_tensor(np.moveaxis(grid.points(), -1, 0).astype(np.float32), device=device)
+    u = spread(_Device(device).tensor(coarse.field_daily_to_planning.array), coarse.field_daily_to_planning.grid, grid)
+    known = coarse.affine_scanned_to_planning.inverse().after(coarse.affine_daily_to_planning)
+    matrix = torch.as_tensor(known.matrix.astype(np.float32), device=device)
+    there = torch.einsum("ij,jzyx->izyx", matrix[:3, :3], points + u) + matrix[:3, 3, None, None, None]
+    forth = (there - points)[None]
+    back = -forth
+    for _ in range(_ROUNDS):
+        back = -warp(forth, back, spacing_mm=_LATTICE_MM)
+    return TrueMotion(torch.cat([forth[0], back[0]]), grid, coarse.scanned)
 
 
 def _whole(hu: Tensor) -> Tensor:
@@ -190,12 +235,17 @@ def spread(array: Tensor, grid: Grid, target: Grid) -> Tensor:
     value holds outside."""
     to_index = np.linalg.inv(grid.matrix) @ target.matrix
     for axis in range(3):
-        last = grid.size[axis] - 1
-        position = np.clip(to_index[axis, 3] + to_index[axis, axis] * np.arange(target.size[axis]), 0, last)
-        low = np.minimum(np.floor(position).astype(np.int64), max(last - 1, 0))
-        share = torch.as_tensor((position - low).astype(np.float32), device=array.device)
-        share = share.view([-1 if a == axis else 1 for a in range(3)])
-        below, above = (torch.as_tensor(np.minimum(low + k, last), device=array.device) for k in (0, 1))
-        dim = array.dim() - 3 + axis
-        array = torch.lerp(array.index_select(dim, below), array.index_select(dim, above), share)
+        array = _linear(array, axis, to_index[axis, 3] + to_index[axis, axis] * np.arange(target.size[axis]))
     return array
+
+
+def _linear(array: Tensor, axis: int, positions: NDArray[np.float64]) -> Tensor:
+    """Along one of the last three axes, at `positions`, in voxels; the border value holds outside."""
+    dim = array.dim() - 3 + axis
+    last = array.shape[dim] - 1
+    position = np.clip(positions, 0, last)
+    low = np.minimum(np.floor(position).astype(np.int64), max(last - 1, 0))
+    share = torch.as_tensor((position - low).astype(np.float32), device=array.device)
+    share = share.view([-1 if a == axis else 1 for a in range(3)])
+    below, above = (torch.as_tensor(np.minimum(low + k, last), device=array.device) for k in (0, 1))
+    return torch.lerp(array.index_select(dim, below), array.index_select(dim, above), share)

@@ -19,15 +19,17 @@ from recontour.train.boundary import boundary_loss
 from recontour.train.mind import mind_loss
 from recontour.train.settings import LossSettings
 
-BOUNDARY = "boundary"
+BOUNDARY, FIELD = "boundary", "field"
 RESOLUTIONS = range(len(STRIDES))
+TISSUE = -0.5  # HU / 1000: where less is shown nothing tells how it moved
+ORGAN_WEIGHT = 4.0  # of a voxel in an organ, beside one of other tissue, in the field's loss
 FLAT = 1e-4  # variance, (HU / 1000)^2, about that of noise: below it there is nothing to correlate
 
 Size = tuple[int, int, int]
 
 
 def loss_terms(output: Output, batch: Batch, loss: LossSettings, names: Sequence[str]) -> dict[str, Tensor]:
-    """The terms `names` (of the catalogue's LOSSES, and "boundary"), unweighted, each a float32 scalar.
+    """The terms `names` (of the catalogue's LOSSES, "boundary", "field"), unweighted, each a float32 scalar.
 
     batch: what `output` was made from, both ways. A term is the mean over the three resolutions (deep supervision);
     images and labels are cropped and strided to each. Raises UsageError where `output` lacks what a term is of.
@@ -39,13 +41,15 @@ def loss_terms(output: Output, batch: Batch, loss: LossSettings, names: Sequence
 
 def _terms_at(k: int, output: Output, batch: Batch, loss: LossSettings, names: Sequence[str]) -> dict[str, Tensor]:
     terms: dict[str, Tensor] = {}
-    if {SIMILARITY, BENDING, DICE_REGISTRATION} & set(names):
+    if {SIMILARITY, BENDING, DICE_REGISTRATION, FIELD} & set(names):
         field, size = _field(output, k)
         if SIMILARITY in names:
             moved = warp(batch.moving, field, STARTS[k], STRIDES[k])
             terms[SIMILARITY] = similarity_loss(at_resolution(batch.fixed, k, size), moved, loss, float(STRIDES[k]))
         if BENDING in names:
             terms[BENDING] = bending_energy(field, float(STRIDES[k]))
+        if FIELD in names:
+            terms[FIELD] = field_loss(field, batch, k)
         if DICE_REGISTRATION in names:
             truth = true_shares(batch, k, size)
             terms[DICE_REGISTRATION] = dice_loss(warped_shares(output, batch, k), truth, batch.known)
@@ -148,6 +152,19 @@ def local_ncc_loss(fixed: Tensor, moved: Tensor, window: int) -> Tensor:
     covariance = mean(fixed * moved) - a * b
     variances = (mean(fixed * fixed) - a * a + FLAT) * (mean(moved * moved) - b * b + FLAT)
     return 1.0 - (covariance * covariance / variances).mean()
+
+
+def field_loss(field_mm: Tensor, batch: Batch, k: int) -> Tensor:
+    """How far the displacements (B, 3, d, h, w) of resolution k are from the true ones, about in mm: the mean over
+    tissue of the smooth L1 distance (quadratic below 1 mm), components summed; 0 where the truth is not known."""
+    if batch.motion is None:
+        return field_mm.sum() * 0.0
+    size = _size(field_mm)
+    truth = at_resolution(batch.motion[:, :3], k, size)
+    tissue = (at_resolution(batch.fixed, k, size) > TISSUE).float()
+    weight = tissue * (1.0 + (ORGAN_WEIGHT - 1.0) * (at_resolution(batch.fixed_labels, k, size) > 0))
+    off = nn.functional.smooth_l1_loss(field_mm, truth, reduction="none").sum(1, keepdim=True)
+    return (off * weight).sum() / weight.sum().clamp(min=1.0)
 
 
 def bending_energy(field_mm: Tensor, spacing_mm: float) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from recontour.errors import SettingsError
 from recontour.network.catalogue import LABELS
-from recontour.train.augment import MIRRORED, Look, mirrored, shown
+from recontour.train.augment import MIRRORED, Look, mirrored, mirrored_motion, shown
 from recontour.train.batch import Batch
 from recontour.train.dataset import PARTS, TRAINING, VALIDATION, ScanPair, read_pair, write_pair
 from recontour.train.days import Day, dense_day
@@ -56,23 +56,30 @@ class PhantomSource:
         """`settings.batch` patches of step `step`, not yet swapped; fixed is the daily scan."""
         first = step * self.settings.batch
         patches = [self._patch(n) for n in range(first, first + self.settings.batch)]
-        fixed, moving, fixed_labels, moving_labels = (torch.stack(part)[:, None] for part in zip(*patches, strict=True))
+        parts = [torch.stack(part) for part in zip(*patches, strict=True)]
+        images, motion = parts[:4], parts[4:]
+        fixed, moving, fixed_labels, moving_labels = (image[:, None] for image in images)
         known = torch.tensor([self._known] * len(patches), device=self.device)
-        return Batch(fixed, moving, fixed_labels, moving_labels, known)
+        return Batch(fixed, moving, fixed_labels, moving_labels, known, motion[0] if motion else None)
 
     def close(self) -> None:
         """Ends the processes that make days."""
         self._maker.close()
 
     def _patch(self, n: int) -> tuple[Tensor, ...]:
-        """Two scans (side, side, side) float32 in HU / 1000 within the window, and two label maps int64."""
+        """Two scans (side, side, side) float32 in HU / 1000 within the window, two label maps int64, and, where a loss
+        asks for it, the true motion (6, side, side, side) in mm."""
         rng = np.random.default_rng((_OF_PATCH, self.settings.seed, self.rank, n))
         day = self._day(n)
-        parts = day.cut(day.draw_centre(rng), self.settings.patch_voxels)
+        centre = day.draw_centre(rng)
+        parts = day.cut(centre, self.settings.patch_voxels)
+        motion = (day.cut_motion(centre, self.settings.patch_voxels),) if self.settings.loss.w_field else ()
         low, high = self.settings.hu_window
         scans = [shown(hu.float(), Look.draw(rng)).clamp(low, high) / 1000.0 for hu in parts[:2]]
         patch = (*scans, *(labels.long() for labels in parts[2:]))
-        return mirrored(patch) if rng.random() < MIRRORED else patch
+        if rng.random() < MIRRORED:
+            return *mirrored(patch), *(mirrored_motion(part) for part in motion)
+        return *patch, *motion
 
     def _day(self, n: int) -> Day:
         """The day that patch n is cut from; asks for the days after it."""

@@ -106,7 +106,7 @@ def smoothed(values: Line) -> Line:
 
 def losses_figure(histories: Sequence[History]) -> Any:
     """One panel a term, and one for their weighted sum."""
-    known = (*LOSSES, "boundary", "adversarial", "critic")
+    known = (*LOSSES, "boundary", "field", "adversarial", "critic")
     terms = ["loss", *(t for t in known if any(t in history.columns for history in histories))]
     figure, panels = _panels(len(terms))
     for panel, term in zip(panels, terms, strict=True):

@@ -24,7 +24,7 @@ from recontour.train.checkpoint import Training, load_checkpoint, set_checkpoint
 from recontour.train.critic import Critic
 from recontour.train.dataset import ScanPair, patient_of, read_splits
 from recontour.train.folder import MEN, check_room, keep_settings
-from recontour.train.losses import BOUNDARY
+from recontour.train.losses import BOUNDARY, FIELD
 from recontour.train.parallel import Place, average, find_place, first_goes_first
 from recontour.train.settings import TrainSettings
 from recontour.train.sources import PairSource, Source
@@ -63,7 +63,8 @@ def term_names(settings: TrainSettings) -> tuple[str, ...]:
     """The terms that the network is trained with."""
     row = ARCHITECTURES[settings.network.architecture]
     with_boundary = settings.loss.boundary > 0 and "segmentation" in row.heads
-    return (*row.losses, BOUNDARY) if with_boundary else row.losses
+    with_field = settings.loss.w_field > 0 and "field" in row.heads
+    return (*row.losses, *([BOUNDARY] if with_boundary else []), *([FIELD] if with_field else []))
 
 
 def begin_or_go_on(job: Job, from_previous: bool) -> Training:

@@ -80,6 +80,7 @@ class LossSettings:
     bending, boundary and adversarial term as they are. A term with weight 0 is left out.
     boundary: final weight of the distance-based term of Kervadec et al. 2019 on the segmentation, 0: off; it grows
     linearly from nothing until step boundary_full_at, and the segmentation's Dice gives way to it by as much.
+    w_field: weight of the distance to the true displacements, in mm, known where days are made; 0: off.
     adversarial: weight of the critic's judgement of the warped contours (JRS-GAN), 0: no critic.
     """
 
@@ -91,6 +92,7 @@ class LossSettings:
     w_dice_registration: float = 1.0
     w_dice_segmentation: float = 1.0
     w_bending: float = 0.5
+    w_field: float = 0.0
     boundary: float = 0.0
     boundary_full_at: int = 100_000
     adversarial: float = 0.0
@@ -100,7 +102,14 @@ class LossSettings:
         _one_of("loss.weighting", self.weighting, ("equal", "homoscedastic", "dwa"))
         _at_least("loss.local_window", self.local_window, 3)
         _at_least("loss.boundary_full_at", self.boundary_full_at, 1)
-        for name in ("w_similarity", "w_dice_registration", "w_dice_segmentation", "w_bending", "adversarial"):
+        for name in (
+            "w_similarity",
+            "w_dice_registration",
+            "w_dice_segmentation",
+            "w_bending",
+            "w_field",
+            "adversarial",
+        ):
             _at_least(f"loss.{name}", getattr(self, name), 0.0)
         if not 0 <= self.boundary < 1:
             raise SettingsError(f"{self.boundary}", where="loss.boundary", allowed="0 to below 1")

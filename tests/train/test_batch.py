@@ -24,5 +24,14 @@ def test_swapping_fixed_and_moving_doubles_the_batch():
 
 def test_to_another_device_goes_every_part():
     images = [torch.zeros(1, 1, 2, 2, 2) for _ in range(4)]
-    elsewhere = Batch(*images, torch.ones(1, 5, dtype=torch.bool)).to(torch.device("meta"))
+    motion = torch.zeros(1, 6, 2, 2, 2)
+    elsewhere = Batch(*images, torch.ones(1, 5, dtype=torch.bool), motion).to(torch.device("meta"))
     assert {getattr(elsewhere, name).device.type for name in Batch.__dataclass_fields__} == {"meta"}
+
+
+def test_swapped_the_true_motion_is_the_way_back():
+    images = [torch.zeros(1, 1, 2, 2, 2) for _ in range(4)]
+    motion = torch.arange(6.0)[None, :, None, None, None].expand(1, 6, 2, 2, 2)  # there: 0 1 2, back: 3 4 5
+    both = Batch(*images, torch.ones(1, 5, dtype=torch.bool), motion).both_ways().motion
+    assert both is not None and both.shape == (2, 6, 2, 2, 2)
+    assert both[:, :, 0, 0, 0].tolist() == [[0, 1, 2, 3, 4, 5], [3, 4, 5, 0, 1, 2]]

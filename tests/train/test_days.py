@@ -15,6 +15,7 @@ from recontour.geometry.grid import Grid
 from recontour.geometry.resample import resample_field, resample_volume, sample, transform_points
 from recontour.geometry.volume import Volume
 from recontour.network.catalogue import LABELS
+from recontour.network.warp import warp
 from recontour.phantom.motion import Motion, move_prepared
 from recontour.train.dataset import PARTS, ROIS, label_map
 from recontour.train.days import Day, dense_day, resample, spread
@@ -125,6 +126,33 @@ def test_both_scans_show_what_their_labels_say(coarse: CoarseDay):
             assert abs(np.percentile(inside, 80) - value) < 60, organ  # half of a small ball is its blurred rim
     grown = (day.fixed_labels == 1).sum() / (day.moving_labels == 1).sum()
     assert float(grown) == pytest.approx(DAY.bladder_factor, rel=0.06)
+
+
+def test_the_true_motion_carries_each_scan_s_labels_to_the_other(coarse: CoarseDay, day: Day):
+    centre, side = tuple(n // 2 for n in day.fixed_hu.shape), 96
+    _, _, fixed, moving = day.cut(centre, side)
+    motion = day.cut_motion(centre, side)[None]
+    for field, here, there in ((motion[:, :3], fixed, moving), (motion[:, 3:], moving, fixed)):
+        for organ in ("bladder", "rectum", "prostate"):
+            mask = (there == LABELS.index(organ)).float()[None, None]
+            carried, drawn = warp(mask, field)[0, 0] > 0.5, here == LABELS.index(organ)
+            before = mask[0, 0] > 0.5
+            overlap = [float(2 * (m & drawn).sum() / (m.sum() + drawn.sum())) for m in (before, carried)]
+            assert overlap[1] > 0.97 > overlap[0], (organ, overlap)
+
+
+def test_the_true_motion_of_a_rigid_day_is_what_the_affine_leaves():
+    coarse = coarse_day(ball_man(), Motion(seed=8, shift_mm=(7.0, -5.0, 4.0), rotation_deg=(3.0, 0.0, 0.0), noise=0.0))
+    day = dense_day(coarse, CPU)
+    motion = day.cut_motion((30, 40, 50), 8).numpy()
+    voxels = np.stack(np.meshgrid(*(np.arange(c - 4, c + 4) for c in (30, 40, 50)), indexing="ij"), axis=-1)
+    here = coarse.scanned.points_at(voxels)
+    shown = coarse.affine_scanned_to_planning.apply(here + np.moveaxis(motion[:3], 0, -1))
+    assert np.allclose(shown, coarse.affine_daily_to_planning.apply(here), atol=2e-3)
+    back = here + np.moveaxis(motion[3:], 0, -1)
+    assert np.allclose(
+        coarse.affine_daily_to_planning.apply(back), coarse.affine_scanned_to_planning.apply(here), atol=0.02
+    )
 
 
 def scene() -> Day:
