@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "compare": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines", "hybrid"},
     "personalize": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "prepare"},
     "batch": GROUND | {"study"},
+    "queue": GROUND | FLOOR_2 | {"report", "study"},
 }
 OWNERS = {
     "torch": ("network/", "train/", "phantom/motion.py"),

@@ -230,7 +230,7 @@ class _Found:
         if is_localiser(header):
             series.localisers += 1
             return
-        moments = [m for m in (series.scanned, _scanned(header)) if m]
+        moments = [m for m in (series.scanned, scanned_at(header)) if m]
         series.scanned = min(moments, default="")
         series.paths.append(str(path))
 
@@ -332,7 +332,7 @@ def _drawn(header: Dataset, path: Path, patient_id: str) -> _Drawn:
     file = StructuresFile(
         path,
         text(header, "SOPInstanceUID"),
-        _moment(header, "StructureSet", "InstanceCreation", "Series", "Study"),
+        moment(header, "StructureSet", "InstanceCreation", "Series", "Study"),
         tuple(text(item, "ROIName") for item in defined if text(item, "ROINumber") in numbers),
     )
     frame = of_rois.pop() if len(of_rois) == 1 else of_file
@@ -343,13 +343,13 @@ def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
     return list(dataset.get(keyword) or [])
 
 
-def _scanned(header: Dataset) -> str:
+def scanned_at(header: Dataset) -> str:
     """When a scan was made: PS3.3 C.7.6.1 and, for multi-frame objects, C.8.15.2."""
     acquired = _digits(text(header, "AcquisitionDateTime").split("+")[0].split("-")[0])  # without the time zone
-    return acquired.ljust(20, "0")[:20] if len(acquired) >= 8 else _moment(header, "Acquisition", "Series", "Study")
+    return acquired.ljust(20, "0")[:20] if len(acquired) >= 8 else moment(header, "Acquisition", "Series", "Study")
 
 
-def _moment(header: Dataset, *kinds: str) -> str:
+def moment(header: Dataset, *kinds: str) -> str:
     """The first date of these kinds that is there, with its time, such that text sorts by time (PS3.5 6.2: DA, TM)."""
     for kind in kinds:
         date = _digits(text(header, f"{kind}Date"))

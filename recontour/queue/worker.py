@@ -1,0 +1,141 @@
+"""One job: its scans laid out, run in a process of its own, its results made due for delivery.
+
+Every attempt has a folder of its own, jobs/ID/attempt-N/: what a killed one left behind is in nobody's way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from recontour.disk import sync_folder
+from recontour.queue.child import OUTCOME, REQUEST
+from recontour.queue.jobs import Job, Jobs
+from recontour.queue.spool import Spool
+from recontour.settings import Settings
+
+DICOM = ("*.dcm",)
+
+
+def run_next(
+    jobs: Jobs,
+    settings: Settings,
+    destinations: Sequence[str],
+    now: float | None = None,
+    chosen_rois: Mapping[str, str] | None = None,
+    deliver: Sequence[str] = DICOM,
+) -> bool:
+    """Claims the next job, runs it, and makes its results due for every destination; False where none is ready.
+
+    deliver: patterns of the names of files that are delivered; all stay in the job's folder. chosen_rois: as for
+    StudyRequest. A job that is refused fails; one whose process ends without a word is run once more; one that lacked
+    room on the disk or memory is put off.
+    """
+    job = jobs.next(now)
+    if job is None:
+        return False
+    claimed = jobs.claim(job.id, now)
+    if claimed is None:
+        return True
+    _run(jobs, claimed, settings, destinations, dict(chosen_rois or {}), deliver)
+    return True
+
+
+def _run(
+    jobs: Jobs,
+    job: Job,
+    settings: Settings,
+    destinations: Sequence[str],
+    chosen_rois: dict[str, str],
+    deliver: Sequence[str],
+) -> None:
+    try:
+        _lay_out(jobs.spool, job, settings, chosen_rois)
+        status = _in_child(job.folder)
+        outcome = _outcome(job.folder)
+        shutil.rmtree(job.folder / "input", ignore_errors=True)
+        files = _results(job.folder, deliver) if outcome and "light" in outcome else []
+    except OSError as error:
+        jobs.put_off(job, f"the queue's folder: {error.strerror or type(error).__name__}")
+        return
+    if outcome is None:
+        jobs.crashed(job, f"its process ended without a result ({_ending(status)})")
+    elif "light" in outcome:
+        jobs.finish(job, outcome["light"], files, destinations, outcome["message"])
+    elif outcome["again"]:
+        jobs.put_off(job, outcome["error"])
+    else:
+        jobs.fail(job, outcome["error"])
+
+
+def _lay_out(spool: Spool, job: Job, settings: Settings, chosen_rois: dict[str, str]) -> None:
+    """input/planning and input/daily: what belongs to the job and nothing else, linked, and request.json."""
+    shutil.rmtree(job.folder, ignore_errors=True)
+    structures = spool.file_of(job.structures_uid)
+    planning = [*spool.files_of(job.planning_series_uid), *([structures] if structures else [])]
+    for name, files in (("planning", planning), ("daily", spool.files_of(job.daily_series_uid))):
+        folder = job.folder / "input" / name
+        folder.mkdir(parents=True)
+        for file in files:
+            _link(file, folder / file.name)
+    asked = {
+        "settings": settings.as_dict(),
+        "chosen_rois": chosen_rois,
+        "planning_series": job.planning_series_uid,
+        "daily_series": job.daily_series_uid,
+        "structures": job.structures_uid,
+    }
+    (job.folder / REQUEST).write_text(json.dumps(asked), "utf-8")
+
+
+def _link(file: Path, to: Path) -> None:
+    try:
+        os.link(file, to)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(file, to)
+
+
+def _in_child(folder: Path) -> int:
+    """Its exit status. What it prints is thrown away: a library's words may quote a header."""
+    command = [sys.executable, "-m", "recontour.queue.child", str(folder)]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet) as process:
+        try:
+            return process.wait()
+        except BaseException:  # Ctrl-C: the job is put back by whoever begins next
+            process.kill()
+            raise
+
+
+def _outcome(folder: Path) -> dict[str, str] | None:
+    try:
+        return json.loads((folder / OUTCOME).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _results(folder: Path, deliver: Sequence[str]) -> list[tuple[Path, str]]:
+    """What the attempt wrote and is delivered, each with its SOP instance UID; all of it synced."""
+    from recontour.dicom.arrived import uid_of
+
+    found: list[tuple[Path, str]] = []
+    for path in sorted(folder.rglob("*")):
+        if path.is_dir() or path.name in (REQUEST, OUTCOME):
+            continue
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+        if any(fnmatchcase(path.name, pattern) for pattern in deliver):
+            found.append((path, uid_of(path) if path.suffix == ".dcm" else ""))
+    for place in {path.parent for path, _ in found} | {folder, folder.parent, folder.parent.parent}:
+        sync_folder(place)
+    return found
+
+
+def _ending(status: int) -> str:
+    return f"signal {-status}" if status < 0 else f"exit status {status}"
