@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module, util
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,18 @@ from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.resample import resample_volume
-from recontour.geometry.volume import LevelSet, Volume
-from recontour.pipeline import PlannedRoi, warp_rois
+from recontour.geometry.volume import Volume
 
 SOFT_TISSUE_HU = (-150.0, 300.0)  # the window in which every rival does best
+USUAL = (
+    "affine",
+    "elastix [-1000, 1000] 10 mm",
+    "elastix [-1000, 1000] 16 mm",
+    "elastix [-150, 300] 10 mm",
+    "elastix [-150, 300] 16 mm",
+    "SimpleITK fast symmetric demons",
+)  # what a table has unless it is asked for others: in every installation
+_PAPER_16 = BSPLINE_PAPER.changed("bspline_paper_16", FinalGridSpacingInPhysicalUnits=(16, 16, 16))
 _MARGIN_MM = 20.0  # what may move into the region from outside
 
 Rival = Callable[[Volume, Volume, Affine], Field]
@@ -42,22 +50,6 @@ class RivalResult:
 
     field: Field
     seconds: float
-
-
-class AlignedCase(Protocol):
-    """What evaluate.cases.Case has, as far as a rival needs it."""
-
-    @property
-    def fixed(self) -> Volume: ...
-
-    @property
-    def affine_daily_to_planning(self) -> Affine: ...
-
-    @property
-    def rois(self) -> list[PlannedRoi]: ...
-
-    @property
-    def pair(self) -> Any: ...
 
 
 def run_rival(name: str, fixed: Volume, moving: Volume, affine_daily_to_planning: Affine) -> RivalResult:
@@ -79,6 +71,7 @@ def rivals() -> dict[str, Rival]:
     found: dict[str, Rival] = {
         "affine": _affine,
         "elastix [-1000, 1000] 10 mm": _elastix(BSPLINE_PAPER),
+        "elastix [-1000, 1000] 16 mm": _elastix(_PAPER_16),
         "elastix [-150, 300] 10 mm": _elastix(BSPLINE_STRONG_10),
         "elastix [-150, 300] 16 mm": _elastix(BSPLINE_STRONG),
         "SimpleITK fast symmetric demons": _demons("FastSymmetricForcesDemonsRegistrationFilter"),
@@ -89,20 +82,6 @@ def rivals() -> dict[str, Rival]:
     if util.find_spec("ants"):
         found["ANTs SyN"] = _ants
     return found
-
-
-def as_method(name: str) -> Callable[[AlignedCase], tuple[dict[str, LevelSet], float]]:
-    """The rival as a method of evaluate.cases.run_accuracy: daily level sets by ROI name, and seconds, which include
-    warping them."""
-
-    def run(case: AlignedCase) -> tuple[dict[str, LevelSet], float]:
-        affine = case.affine_daily_to_planning
-        found = run_rival(name, case.fixed, case.pair.planning, affine)
-        start = time.perf_counter()
-        shapes = warp_rois(case.rois, affine, found.field)
-        return shapes, found.seconds + time.perf_counter() - start
-
-    return run
 
 
 def _import_for(name: str) -> None:

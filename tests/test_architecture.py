@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "screenshots": GROUND,
     "report": GROUND | FLOOR_2 | {"pipeline"},
     "finished": GROUND | FLOOR_2 | {"pipeline", "report"},
-    "accuracy": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines"},
+    "accuracy": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines", "personalize"},
     "compare": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines", "hybrid"},
     "personalize": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "prepare"},
     "batch": GROUND | {"study"},

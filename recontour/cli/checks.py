@@ -34,28 +34,67 @@ def phantom(
 
 @app.command()
 def accuracy(
-    out: Annotated[Path, typer.Argument(help="The markdown file to write; a CSV and a journal lie beside it.")],
+    out: Annotated[Path, typer.Argument(help="The markdown file; a CSV, a journal and img/ lie beside it.")],
     planning: Annotated[Path | None, typer.Option(help="A real planning CT + RTSTRUCT, to be moved.")] = None,
     roi: Annotated[list[str] | None, typer.Option(help="ORGAN=ROI in that plan, as for run.")] = None,
-    days: Annotated[int, typer.Option(help="How many days of the real scan.")] = 10,
-    phantoms: Annotated[int, typer.Option(help="How many made patients.")] = 10,
+    days: Annotated[int, typer.Option(help="How many days of the real scan.")] = 20,
+    phantoms: Annotated[int, typer.Option(help="How many made patients.")] = 30,
+    fractions_per_man: Annotated[int, typer.Option(help="Days of each made patient.")] = 2,
     method: Annotated[list[str] | None, typer.Option(help="recontour's own methods. Default: refine.")] = None,
+    model: Annotated[str, typer.Option(help="Of methods with a network: a model's name or folder.")] = "",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     rival: Annotated[
-        list[str] | None, typer.Option(help="Only these rivals, by name. Default: all that run here.")
+        list[str] | None, typer.Option(help="Only these rivals, by name. Default: affine, elastix, fast demons.")
     ] = None,
+    personal_minutes: Annotated[
+        float, typer.Option(help="Train the model this long for each of some men, and table that beside it. 0: not.")
+    ] = 0.0,
+    personal_men: Annotated[int, typer.Option(help="For how many made patients; the real one is one more.")] = 3,
+    part: Annotated[
+        str | None, typer.Option(help="K/N: only the K-th of N shares, to a journal of its own, without tables.")
+    ] = None,
+    from_journal: Annotated[
+        bool, typer.Option("--from-journal", help="Make the tables from the journals beside OUT; run nothing.")
+    ] = False,
 ) -> None:
-    """Measure recontour beside its rivals on known motions: the tables of docs/accuracy.md."""
-    from recontour.accuracy import AccuracyRequest, measure
+    """Measure recontour beside its rivals on known motions: the tables of docs/accuracy.md.
+
+    Called again, it goes on where it stopped. Parts may run side by side; the call without --part tables them all.
+    """
+    from recontour.accuracy.request import AccuracyRequest, Personal
+    from recontour.accuracy.work import measure
     from recontour.settings import settings_from
 
-    chosen = tuple(settings_from({"method": name}) for name in method or ["refine"])
-    request = AccuracyRequest(out, planning, organ_pairs(roi or []), days, phantoms, chosen, tuple(rival or ()))
+    own = [settings_from({"method": name, "model": model, "device": device}) for name in method or ["refine"]]
+    request = AccuracyRequest(
+        out=out,
+        planning=planning,
+        chosen_rois=organ_pairs(roi or []),
+        days=days,
+        phantoms=phantoms,
+        days_each=fractions_per_man,
+        settings=tuple(own),
+        rivals=tuple(rival or ()),
+        personal=Personal(personal_minutes, personal_men),
+        part=_share(part) if part else None,
+        from_journals=from_journal,
+    )
+    measure(request, _show_outcome, lambda text: print(text, flush=True))
 
-    def show(outcome: Any) -> None:
-        scores = "  ".join(f"{s.organ} {s.msd_mm:.2f}" for s in outcome.scores)
-        print(f"{outcome.pair:<16}{outcome.method:<34}{outcome.seconds:6.1f} s  {outcome.error or scores}", flush=True)
 
-    measure(request, show)
+def _share(text: str) -> tuple[int, int]:
+    """ "2/3" as (2, 3)."""
+    from recontour.errors import UsageError
+
+    k, _, n = text.partition("/")
+    if not (k.isdecimal() and n.isdecimal()):
+        raise UsageError(f"{text!r}", where="--part", allowed="K/N, such as 1/2")
+    return int(k), int(n)
+
+
+def _show_outcome(outcome: Any) -> None:
+    mm = "  ".join(f"{o.score.organ} {o.score.msd_mm:.2f}" for o in outcome.organs)
+    print(f"{outcome.pair:<22}{outcome.method:<36}{outcome.seconds:6.1f} s  {outcome.error or mm}", flush=True)
 
 
 @app.command()

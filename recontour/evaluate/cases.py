@@ -1,29 +1,31 @@
-"""Scores of any method against known truth: one case, many cases, and their journal.
+"""Scores of any method against known truth: one case, and many cases with a journal.
 
 All methods start from the same alignment and the same region; what they are timed for begins after it.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 import numpy as np
 
-from recontour.errors import RecontourError, UsageError
-from recontour.evaluate.scores import Score, score, slices_of
-from recontour.evaluate.tables import Outcome, csv_of, markdown_of
+from recontour.errors import RecontourError
+from recontour.evaluate.journal import OrganOutcome, Outcome, PathOutcome, append_outcome, read_journals
+from recontour.evaluate.judged import Judged, judge_propagation
+from recontour.evaluate.scores import score_one, slices_of
 from recontour.geometry.affine import Affine
+from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
-from recontour.geometry.resample import resample_volume
+from recontour.geometry.resample import resample_level_set, resample_volume
 from recontour.geometry.volume import LevelSet, Volume
+from recontour.network.released import ReleasedModel
 from recontour.phantom.motion import MovedScan
 from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate_from, region_of
-from recontour.qa.manifest import write_text
+from recontour.qa.measure import jacobian_inside
+from recontour.qa.shape import volume_ml
 from recontour.settings import Settings
 
 
@@ -32,7 +34,7 @@ class Pair:
     """A planning scan with its shapes, and a day of it whose truth is known.
 
     group: pairs of one kind are tabled together ("real", "phantom"). organs: ROI name -> what its rows are called;
-    only these are scored, all of `planned` are propagated.
+    only these are scored, all of `planned` are propagated. man: who it is; the pairs of one man are days of his.
     """
 
     group: str
@@ -40,6 +42,7 @@ class Pair:
     planned: dict[str, LevelSet]
     organs: dict[str, str]
     moved: MovedScan
+    man: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +66,40 @@ class Case:
         return [PlannedRoi(name, shape, self.pair.organs.get(name, "")) for name, shape in self.pair.planned.items()]
 
 
-# A method gives daily shapes by ROI name, on any one grid, and the seconds that it took after alignment.
-Method = Callable[[Case], tuple[dict[str, LevelSet], float]]
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a method makes of a case.
+
+    level_sets: daily shapes by ROI name, on any grid. seconds: wall time after the alignment.
+    field_daily_to_planning: before the affine, mm, on any axial grid; None where the method has none.
+    paths: of a method that combines two, path -> ROI name -> shape. judged, model, stages: of recontour's own.
+    note: what the table's reader has to know.
+    """
+
+    level_sets: Mapping[str, LevelSet]
+    seconds: float
+    field_daily_to_planning: Field | None = None
+    paths: Mapping[str, Mapping[str, LevelSet]] = field(default_factory=dict[str, Mapping[str, LevelSet]])
+    judged: Judged | None = None
+    model: str = ""
+    stages: Mapping[str, float] = field(default_factory=dict[str, float])
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Method:
+    """run: may raise RecontourError, or RuntimeError as torch and itk do. own: one of recontour's."""
+
+    run: Callable[[Case], Found]
+    own: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A pair, made only when it is needed, and the methods by name that are to be run on it."""
+
+    make: Callable[[], Pair]
+    methods: Mapping[str, Method]
 
 
 def align_pair(pair: Pair, settings: Settings | None = None) -> Case:
@@ -79,107 +114,132 @@ def align_pair(pair: Pair, settings: Settings | None = None) -> Case:
     return Case(pair, affine, region, _clipped(fixed), _clipped(moving), took)
 
 
-def own_method(settings: Settings) -> Method:
-    """recontour itself with these settings: all that it does after the alignment, which every method starts from."""
+def own_method(settings: Settings, opened: Callable[[Case], ReleasedModel | None] | None = None) -> Method:
+    """recontour itself with these settings: all that it does after the alignment, which every method starts from.
 
-    def run(case: Case) -> tuple[dict[str, LevelSet], float]:
-        scans = case.pair.planning, case.pair.moved.volume
-        found = propagate_from(case.affine_daily_to_planning, *scans, case.rois, settings)
-        return found.level_sets, sum(found.seconds.values())
+    opened: gives the network for a case, before the clock starts; by default settings.model is opened each time.
+    """
 
-    return run
+    def run(case: Case) -> Found:
+        model = opened(case) if opened else None
+        planning, daily = case.pair.planning, case.pair.moved.volume
+        result = propagate_from(case.affine_daily_to_planning, planning, daily, case.rois, settings, model)
+        both = {"registration": {name: result.registered[name] for name in result.segmented}}
+        return Found(
+            level_sets=result.level_sets,
+            seconds=sum(result.seconds.values()),
+            field_daily_to_planning=result.field_daily_to_planning,
+            paths=both | {"segmentation": result.segmented},
+            judged=judge_propagation(case.rois, result, planning, daily, settings.qa),
+            model=result.model[0] if result.model else "",
+            stages=result.seconds,
+        )
+
+    return Method(run, own=True)
 
 
 def run_accuracy(
-    pairs: Mapping[str, Callable[[], Pair]],
-    methods: Mapping[str, Method],
-    out_markdown: Path,
-    out_csv: Path,
+    tasks: Mapping[str, Task],
+    journal: Path,
+    machine: str = "",
     on_outcome: Callable[[Outcome], None] | None = None,
+    others: Iterable[Path] = (),
 ) -> list[Outcome]:
-    """Every method on every pair, to a markdown table and a CSV.
+    """Every method of every task, by pair name, and all outcomes of them.
 
-    pairs: name -> what makes it, called only when it is needed. Every outcome is appended to a journal beside the CSV
-    (.jsonl) at once: a later call skips what is there, so a run that was cut short goes on; delete it to start anew.
-    A method that fails on a pair is recorded with its error; its organs count as lost.
+    An outcome is appended to the journal at once, and what is there, or in one of the `others`, is not run again: a
+    run that was cut short goes on; delete the journal to start anew. A method that fails on a pair is recorded with
+    its error; its organs count as lost. Raises UsageError for a journal of another version.
     """
-    journal = out_csv.with_suffix(".jsonl")
-    done = {(o.pair, o.method): o for o in read_journal(journal)}
-    for name, make in pairs.items():
-        missing = {label: run for label, run in methods.items() if (name, label) not in done}
-        for outcome in _run_pair(name, make, missing) if missing else ():
+    done = {(o.pair, o.method): o for o in read_journals([*others, journal])}
+    for name, task in tasks.items():
+        missing = {label: method for label, method in task.methods.items() if (name, label) not in done}
+        for outcome in _run_pair(name, task.make, missing, machine) if missing else ():
             done[(name, outcome.method)] = outcome
-            _append(journal, outcome)
+            append_outcome(journal, outcome)
             if on_outcome:
                 on_outcome(outcome)
-    outcomes = [done[(name, label)] for name in pairs for label in methods]
-    write_text(out_csv, csv_of(outcomes))
-    write_text(out_markdown, markdown_of(outcomes))
-    return outcomes
+    return [done[(name, label)] for name, task in tasks.items() for label in task.methods]
 
 
-def read_journal(path: Path) -> list[Outcome]:
-    """The outcomes in a journal, none where it does not exist; a last line that was cut short is passed over. Raises
-    UsageError where it has other measures."""
-    if not path.exists():
-        return []
-    out: list[Outcome] = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            raw = cast("dict[str, Any]", json.loads(line))
-        except json.JSONDecodeError:
-            continue
-        out.append(_outcome(raw, path))
-    return out
-
-
-def _outcome(raw: dict[str, Any], journal: Path) -> Outcome:
-    try:
-        scores = tuple(Score(**s) for s in cast("list[dict[str, Any]]", raw.pop("scores")))
-        return Outcome(scores=scores, **raw)
-    except (KeyError, TypeError) as error:
-        allowed = "a journal with the measures of today: move it away to start anew"
-        raise UsageError("a journal of another version", where=journal.name, allowed=allowed) from error
-
-
-def _run_pair(name: str, make: Callable[[], Pair], methods: Mapping[str, Method]) -> Iterable[Outcome]:
+def _run_pair(name: str, make: Callable[[], Pair], methods: Mapping[str, Method], machine: str) -> Iterable[Outcome]:
     pair = make()
     try:
         case = align_pair(pair)
     except RecontourError as error:
-        for label in methods:
-            yield Outcome(name, pair.group, label, 0.0, 0.0, _all_lost(pair), str(error))
+        for label, method in methods.items():
+            yield _failed(name, label, method, pair, machine, 0.0, str(error))
         return
-    for label, run in methods.items():
-        yield _run_method(name, label, run, case)
+    for label, method in methods.items():
+        yield _run_method(name, label, method, case, machine)
 
 
-def _run_method(name: str, label: str, run: Method, case: Case) -> Outcome:
+def _run_method(name: str, label: str, method: Method, case: Case, machine: str) -> Outcome:
     """RuntimeError is what torch and itk raise: a rival's failure is a result as well."""
     try:
-        found, seconds = run(case)
+        found = method.run(case)
     except (RecontourError, RuntimeError) as error:
         why = str(error) or type(error).__name__
-        return Outcome(name, case.pair.group, label, 0.0, case.align_seconds, _all_lost(case.pair), why)
-    rows = tuple(_scores(case.pair, found))
-    return Outcome(name, case.pair.group, label, seconds, case.align_seconds, rows)
+        return _failed(name, label, method, case.pair, machine, case.align_seconds, why)
+    return Outcome(
+        pair=name,
+        group=case.pair.group,
+        man=case.pair.man,
+        method=label,
+        seconds=found.seconds,
+        align_seconds=case.align_seconds,
+        organs=tuple(_organ(case.pair, roi, found) for roi in _scored(case.pair)),
+        own=method.own,
+        model=found.model,
+        machine=machine,
+        note=found.note,
+        stages=dict(found.stages),
+        study=asdict(found.judged.study) if found.judged else {},
+    )
 
 
-def _all_lost(pair: Pair) -> tuple[Score, ...]:
-    return tuple(_scores(pair, {}))
+def _failed(name: str, label: str, method: Method, pair: Pair, machine: str, align_seconds: float, why: str) -> Outcome:
+    nothing = Found({}, 0.0)
+    lost = tuple(_organ(pair, roi, nothing) for roi in _scored(pair))
+    return Outcome(
+        name, pair.group, pair.man, label, 0.0, align_seconds, lost, error=why, own=method.own, machine=machine
+    )
 
 
-def _scores(pair: Pair, found: Mapping[str, LevelSet]) -> list[Score]:
-    return score(found, pair.moved.level_sets, pair.organs, slices_of(pair.moved.volume.grid))
+def _scored(pair: Pair) -> list[str]:
+    return [roi for roi in pair.moved.level_sets if roi in pair.organs]
 
 
-def _append(journal: Path, outcome: Outcome) -> None:
-    """A line of its own, also after one that was cut short."""
-    with journal.open("ab+") as file:
-        if file.tell():
-            file.seek(-1, 2)
-        fresh = file.read(1) in (b"", b"\n")
-        file.write((("" if fresh else "\n") + json.dumps(asdict(outcome)) + "\n").encode())
+def _organ(pair: Pair, roi: str, found: Found) -> OrganOutcome:
+    """The organ's row: scores, and what the field and the checks say of it."""
+    truth, planes = pair.moved.level_sets[roi], slices_of(pair.moved.volume.grid)
+    spread, folding = _field_inside(found.field_daily_to_planning, truth)
+    verdict = found.judged.verdicts[roi] if found.judged else None
+    paths: list[PathOutcome] = []
+    for path, shapes in found.paths.items():
+        if roi in shapes:
+            row = score_one(path, shapes[roi], truth, planes)
+            paths.append(PathOutcome(path, row.msd_mm, row.hd95_mm, row.dice))
+    return OrganOutcome(
+        score=score_one(pair.organs[roi], found.level_sets.get(roi), truth, planes),
+        roi=roi,
+        planned_ml=volume_ml(pair.planned[roi]),
+        jacobian_sd=spread,
+        folding=folding,
+        light=verdict.light if verdict else "",
+        reasons=verdict.reasons if verdict else (),
+        facts=asdict(found.judged.facts[roi]) if found.judged else None,
+        paths=tuple(paths),
+    )
+
+
+def _field_inside(displacement: Field | None, truth: LevelSet) -> tuple[float | None, float | None]:
+    """Standard deviation of the Jacobian determinant, and the share where it folds, in the organ's true daily shape:
+    the same place for all methods."""
+    if displacement is None:
+        return None, None
+    determinant = jacobian_inside(displacement, resample_level_set(truth, displacement.grid))
+    return float(determinant.std()), float((determinant <= 0).mean())
 
 
 def _clipped(scan: Volume) -> Volume:

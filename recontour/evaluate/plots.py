@@ -42,7 +42,7 @@ def write_plots(result: CohortResult, folder: Path) -> None:
     """scores.png and .pdf: DSC, MSD and 95 % HD of every organ. bladder.png and .pdf: MSD against how much the bladder
     has filled since the plan, for runs with a manifest. Raises UsageError without matplotlib, OSError."""
     check_matplotlib()
-    with _style():
+    with style():
         _save(_score_figure(result.rows), folder / "scores")
         changes = bladder_changes_ml(result.rows)
         if changes:
@@ -58,13 +58,15 @@ def bladder_changes_ml(rows: Sequence[Row]) -> dict[str, float]:
     }
 
 
-def _style() -> AbstractContextManager[None]:
+def style() -> AbstractContextManager[None]:
+    """What is drawn inside is drawn so."""
     return import_module("matplotlib").rc_context(_STYLE)
 
 
-def _figure(height_inches: float) -> Any:
+def figure_of(height_inches: float) -> Any:
+    """As wide as a page, this high, on no screen."""
     figure = import_module("matplotlib.figure").Figure(figsize=(WIDTH_INCHES, height_inches), layout="constrained")
-    import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)  # needs no screen
+    import_module("matplotlib.backends.backend_agg").FigureCanvasAgg(figure)
     return figure
 
 
@@ -77,7 +79,7 @@ def _score_figure(rows: Sequence[Row]) -> Any:
     """Organs from top to bottom; one panel for each measure."""
     organs = organs_of(rows)
     shown = [measure for measure in MEASURES if measure.name in _AXES]
-    figure = _figure(0.9 + 0.33 * len(organs))
+    figure = figure_of(0.9 + 0.33 * len(organs))
     figure.get_layout_engine().set(wspace=0.08)
     for axes, measure in zip(figure.subplots(1, len(shown), sharey=True), shown, strict=True):
         for place, organ in enumerate(organs):
@@ -124,7 +126,7 @@ def _bladder_figure(rows: Sequence[Row], changes_ml: dict[str, float]) -> Any:
     """Figures 5 and 6 of the paper: a panel for each of our organs."""
     present = organs_of(rows)
     organs = [organ for organ in ORGANS if organ in present]
-    figure = _figure(2.3)
+    figure = figure_of(2.3)
     grid = np.atleast_1d(figure.subplots(1, len(organs), sharex=True, sharey=True))
     for number, (axes, organ) in enumerate(zip(grid, organs, strict=True)):
         own = [r for r in rows if r.score.organ == organ and r.fraction in changes_ml and not _lost(r)]

@@ -46,13 +46,16 @@ _TYPES = {"CTV": "CTV", "EXTERNAL": "EXTERNAL"}
 Pair = tuple[Volume, dict[str, LevelSet], MovedScan]
 
 
-def phantom_pair(seed: int, severity: float = 1.0, spacing_mm: Triple | None = None) -> Pair:
+def phantom_pair(
+    seed: int, severity: float = 1.0, spacing_mm: Triple | None = None, motion_seed: int | None = None
+) -> Pair:
     """A phantom's planning scan, its shapes by ROI name, and a day of his life on the daily scan's own grid.
 
-    spacing_mm: (z, y, x) of a coarser planning scan, as for `make_anatomy`.
+    spacing_mm: (z, y, x) of a coarser planning scan, as for `make_anatomy`. motion_seed: of another of his days; by
+    default the man's own.
     """
     anatomy = make_anatomy(seed, spacing_mm)
-    motion = Motion.draw(seed, severity, FRAME_OFFSET_MM)
+    motion = Motion.draw(seed if motion_seed is None else motion_seed, severity, FRAME_OFFSET_MM)
     target = daily_grid(anatomy.volume.grid, anatomy.level_sets, motion)
     scan = prepare(anatomy.volume, anatomy.level_sets, noise_hu=anatomy.noise_hu, clean=True)
     return anatomy.planning, dict(anatomy.level_sets), move_prepared(scan, motion, target)

@@ -1,0 +1,164 @@
+"""docs/accuracy.md with its plots and its CSV, from outcomes alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recontour.accuracy import plots
+from recontour.accuracy.failures import BAD_MM, detection_table, detections
+from recontour.accuracy.filling import filling_table
+from recontour.accuracy.rows import DICE, HD95, MSD, groups_of, ordered, slug
+from recontour.accuracy.summary import aims_of, compared, summary_of
+from recontour.accuracy.tables import csv_of, field_table, measure_table, time_table
+from recontour.evaluate.journal import Outcome
+from recontour.qa.manifest import write_text
+from recontour.settings import QaSettings
+from recontour.train.dataset import FIRST_TEST_SEED
+
+_TITLES = {"msd_mm": "Mean surface distance, mm", "hd95_mm": "95 % Hausdorff distance, mm", "dice": "Dice"}
+
+
+@dataclass(frozen=True)
+class _Images:
+    """Where plots go, and how the page links them."""
+
+    page: Path
+
+    def path(self, *name: str) -> Path:
+        return self.page.parent / "img" / f"{'-'.join(slug(part) for part in (self.page.stem, *name))}.png"
+
+    def link(self, *name: str) -> str:
+        return f"![{', '.join(name)}](img/{self.path(*name).name})"
+
+
+def write_page(outcomes: Sequence[Outcome], out: Path, limits: QaSettings, journals: int = 1) -> None:
+    """Writes the page, its plots in img/ beside it, and a CSV of the same name.
+
+    limits: of the checks whose worth is tabled. journals: from how many the outcomes come: of more than one, parts were
+    measured apart. Raises OSError.
+    """
+    rows, images = ordered(outcomes), _Images(out)
+    groups = groups_of(rows)
+    parts = [_INTRODUCTION.format(first=FIRST_TEST_SEED, where=_where(rows, journals)), "## In short"]
+    parts += [_summary(group, members, images) for group, members in groups.items()]
+    aims = aims_of(rows)
+    if aims:
+        parts.append(f"### The network alone, and what was aimed at\n\n{_AIMS}\n\n{aims}")
+    parts += [_group(group, members, images) for group, members in groups.items()]
+    parts += [_failures(rows, limits, images), _filling(groups, images), _notes(rows)]
+    write_text(out, "\n\n".join(part.strip() for part in parts if part) + "\n")
+    write_text(out.with_suffix(".csv"), csv_of(rows))
+
+
+def _summary(group: str, members: Sequence[Outcome], images: _Images) -> str:
+    rows = compared(members)
+    text = f"### {group}\n\n{summary_of(members)}"
+    if not rows:
+        return text
+    plots.summary_plot(rows, images.path(group, "summary"))
+    return f"{text}\n{images.link(group, 'summary')}"
+
+
+def _group(group: str, members: Sequence[Outcome], images: _Images) -> str:
+    pairs, men = len({o.pair for o in members}), len({o.man for o in members})
+    parts = [f"## {group}: {_count(pairs, 'pair')} of {_count(men, 'man', 'men')}"]
+    for measure in (MSD, HD95, DICE):
+        plots.measure_plot(members, measure, images.path(group, measure.name))
+        link = images.link(group, measure.name)
+        parts += [f"### {_TITLES[measure.name]} ({group})", link, measure_table(members, measure)]
+    plots.field_plot(members, images.path(group, "field"))
+    parts += [f"### The field inside the organs ({group})", images.link(group, "field"), field_table(members)]
+    plots.time_plot(members, images.path(group, "seconds"))
+    parts += [f"### Seconds ({group})", images.link(group, "seconds"), time_table(members)]
+    return "\n\n".join(part.strip() for part in parts)
+
+
+def _failures(rows: Sequence[Outcome], limits: QaSettings, images: _Images) -> str:
+    found = detections(rows, limits)
+    if not found:
+        return ""
+    plots.detection_plot(found, images.path("failures"))
+    return f"{_FAILURES}\n\n{images.link('failures')}\n\n{detection_table(found)}"
+
+
+def _filling(groups: dict[str, list[Outcome]], images: _Images) -> str:
+    parts = [_FILLING]
+    for group, members in groups.items():
+        table = filling_table(members)
+        if table:
+            plots.filling_plot(members, images.path(group, "filling"))
+            parts += [f"### {group}", images.link(group, "filling"), table]
+    return "\n\n".join(parts) if len(parts) > 1 else ""
+
+
+def _notes(rows: Sequence[Outcome]) -> str:
+    """What was said of single outcomes, and of what failed."""
+    said = [f"{o.man}: {o.note}" for o in rows if o.note]
+    said += [f"{o.pair}, {o.method}, failed: {o.error}" for o in rows if o.error]
+    models = sorted({o.model for o in rows if o.model})
+    said += [f"networks used: {', '.join(models)}"] if models else []
+    return "\n".join(["## Notes", "", *(f"- {text}" for text in dict.fromkeys(said))]) if said else ""
+
+
+def _where(rows: Sequence[Outcome], journals: int) -> str:
+    machines = " and ".join(sorted({o.machine for o in rows if o.machine})) or "a machine that was not noted"
+    if journals > 1:
+        return (
+            f"The pairs were shared among {journals} parts, which may have run side by side and so have taken each "
+            f"other's time; within a pair all methods ran one after the other, in one process. Machine: {machines}."
+        )
+    return f"One method after the other, in one process. Machine: {machines}."
+
+
+def _count(number: int, what: str, many: str = "") -> str:
+    return f"{number} {what if number == 1 else many or what + 's'}"
+
+
+_INTRODUCTION = """# How accurate, measured on what
+
+Made by `recontour accuracy`. {where}
+The CSV beside this file has every pair, the journal (.jsonl) all that was measured of it: `recontour accuracy
+--from-journal` makes this page anew from it and runs nothing.
+
+What this is: **accuracy on known motions of CT, not accuracy on patients.** A planning scan, made or real, is
+moved by a known smooth field (bladder and rectal filling, prostate shift and turn, set-up, another scanner, fresh
+noise, gas that comes and goes: [phantom.md](phantom.md)), so that the true contour of every organ is known to a few
+hundredths of a millimetre. Real days are worse: tissue slides, contrast and image quality change. No public repeat CT
+of the male pelvis with contours was at hand.
+
+Contours are taken as they were drawn: what counts is whether they are carried over. An organ that the real plan
+does not have, as the seminal vesicles often, is not in its tables.
+
+How: all methods start from the same affine (translation search and elastix) on the same region around the
+organs at 1 mm, and the planning contours are carried over in the same way, as level sets. Seconds are wall time
+after that affine, until the daily shapes are there, without imports and without reading a network from disk; judging
+and measuring come after. Seeds of men and days begin at {first}; no released model was trained on such a seed, nor on
+the real scan, unless its card says so. Days of one man are not independent of each other.
+
+MSD: mean surface distance, symmetric, area-weighted, from triangulated surfaces (paper, eq. 10); HD95: the larger of
+both directed 95th percentiles; DSC: Dice. An organ of which nothing was left is lost: infinitely far off. sd: of the
+sample; 95 %: the 95th percentile, of the DSC the 5th. Jacobian sd: standard deviation of the field's Jacobian
+determinant inside the organ's true daily shape; folding: the share of it where the determinant is not positive.
+
+`elastix`: B-spline, correlation, 4 resolutions, 500 iterations, with its HU window and its grid; [-1000, 1000] with
+10 mm is the paper's setting. `personalised`: the network was trained further on the man's planning scan and contours
+alone, before any of his days ([personalize.md](personalize.md)); done for some of the men, n says for how many pairs,
+and comparisons are made on those. In the plots rivals are white and recontour's methods coloured; boxes are quartiles,
+whiskers the 5th and 95th percentile."""
+
+_AIMS = """The mean MSD, mm, beside what the paper's cross-stitch network reached on its own validation patients (other
+men, other scanners, contours of people: a figure to aim at, no rival), and beside half of the affine's."""
+
+_FAILURES = f"""## Knowing when it fails
+
+A contour is wrong here if its 95 % Hausdorff distance to the truth is above {BAD_MM:g} mm, and good up to that; it is
+flagged if its light is not "pass" ([qa.md](qa.md)). All pairs together. Judged by the limits of this version from what
+was measured. Aimed at: at least 95 % of the wrong ones, at most 10 % of the good ones."""
+
+_FILLING = """## Bladder filling
+
+MSD, mm, against the bladder's true daily volume over its planned one: the median (and how many pairs) in each range.
+Growth: the median from half to twice the volume, without the middle range, over that in the middle range; 1 is flat.
+(Paper, figures 5 and 6.)"""

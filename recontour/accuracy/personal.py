@@ -1,0 +1,101 @@
+"""A model for each of some men, trained on nothing but his planning scan, as before a first fraction."""
+
+from __future__ import annotations
+
+import json
+import re
+import tempfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from recontour.accuracy.pairs import Man
+from recontour.accuracy.request import AccuracyRequest
+from recontour.errors import UsageError
+from recontour.settings import Settings
+
+if TYPE_CHECKING:
+    from recontour.network.released import ReleasedModel
+
+_ENDED = "ended.json"
+
+
+def personal_model(
+    man: Man, request: AccuracyRequest, settings: Settings, say: Callable[[str], None] | None = None
+) -> tuple[ReleasedModel, str]:
+    """His model, trained where it is not there yet, and what the table has to say of it.
+
+    Where training did not help, `recontour personalize` writes nothing: then it is the model that it began with, as
+    in a clinic. Kept in request.personal_folder; two processes do not train one man's twice. The motions it learns
+    from and is chosen by are of train.patient's seeds, never those of test days. Raises RecontourError, and
+    KeyboardInterrupt where a signal broke the training off, which goes on in the next call.
+    """
+    from recontour.network.released import open_model
+
+    home = request.personal_folder / re.sub(r"\W+", "-", man.name)
+    home.mkdir(parents=True, exist_ok=True)
+    with _alone(home):
+        ended = _ended(home)
+        if ended is None:
+            if say:
+                say(f"{man.name}: a model of his own, {request.personal.minutes:g} minutes of training")
+            ended = _train(man, request, settings, home)
+    if ended["kept"]:
+        return open_model(home / "model"), f"personal model, {ended['minutes']:g} minutes"
+    return open_model(settings.model), f"personal model not kept ({ended['reason']}): the one it began with"
+
+
+def _train(man: Man, request: AccuracyRequest, settings: Settings, home: Path) -> dict[str, Any]:
+    from recontour.personalize.request import PersonalizeRequest
+    from recontour.personalize.work import personalize
+
+    minutes = request.personal.minutes
+    with _planning(man, request) as planning:
+        asked = PersonalizeRequest(
+            planning=planning,
+            out=home / "model",
+            model=settings.model,
+            minutes=minutes,
+            chosen_rois=dict(request.chosen_rois) if man.seed is None else {},
+            device=settings.device,
+        )
+        done = personalize(asked)
+    if done.decision is None:
+        raise KeyboardInterrupt
+    ended = {"kept": done.card is not None, "reason": done.decision.reason, "minutes": minutes, "steps": done.step}
+    (home / _ENDED).write_text(json.dumps(ended), encoding="utf-8")
+    return ended
+
+
+def _ended(home: Path) -> dict[str, Any] | None:
+    path = home / _ENDED
+    return cast("dict[str, Any]", json.loads(path.read_text("utf-8"))) if path.exists() else None
+
+
+@contextmanager
+def _planning(man: Man, request: AccuracyRequest) -> Generator[Path]:
+    """The folder of his planning scan: a made man's lies there only meanwhile."""
+    if man.seed is None:
+        if request.planning is None:
+            raise UsageError("no planning scan", where=man.name, allowed="--planning")
+        yield request.planning
+        return
+    from recontour.phantom.scans import write_phantom
+
+    with tempfile.TemporaryDirectory(prefix="recontour-") as name:
+        write_phantom(Path(name) / "man", man.seed)
+        yield Path(name) / "man" / "planning"
+
+
+@contextmanager
+def _alone(home: Path) -> Generator[None]:
+    """Until the block ends no other process is here. Raises UsageError where there are no file locks."""
+    try:
+        import fcntl
+    except ImportError as error:
+        allowed = "Linux or macOS"
+        raise UsageError("personal models need file locks", where="--personal-minutes", allowed=allowed) from error
+    with (home / "lock").open("w", encoding="utf-8") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

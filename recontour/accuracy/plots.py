@@ -1,0 +1,228 @@
+"""A plot for every table, small enough to lie beside the page: rivals are hollow, recontour's methods filled, so that
+they are told apart in grey as well; colours are those that the colour-blind tell apart."""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recontour.accuracy.failures import ALARM_AIM, FLAG_AIM, Detection
+from recontour.accuracy.filling import methods_shown, points
+from recontour.accuracy.rows import methods_of, named, organ_rows, organs_of
+from recontour.accuracy.summary import STATISTICS, Comparison
+from recontour.evaluate.journal import OrganOutcome, Outcome
+from recontour.evaluate.plots import COLOURS, FEWEST_FOR_A_BOX, figure_of, style
+from recontour.evaluate.scores import Measure
+
+_DPI, _TONES = 110, 32
+_GREY = "#8c8c8c"
+_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+_PER_METHOD, _FRAME = 0.2, 0.75  # inches of height
+_POINT: dict[str, Any] = {"linestyle": "none", "markeredgewidth": 0.4, "markeredgecolor": "black", "clip_on": False}
+
+Value = Callable[[OrganOutcome], float]
+
+
+def measure_plot(outcomes: Sequence[Outcome], measure: Measure, path: Path) -> None:
+    """A panel for each organ, a box for each method; lost organs are counted beside it, not drawn."""
+
+    def value(row: OrganOutcome) -> float:
+        return float(getattr(row.score, measure.name)) if math.isfinite(row.score.msd_mm) else math.inf
+
+    with style():
+        figure = _organ_panels(outcomes, [(measure.heading, value, measure.worse == "high")])
+        _save(figure, path)
+
+
+def field_plot(outcomes: Sequence[Outcome], path: Path) -> None:
+    """The spread of the Jacobian determinant, and how much of the organ folds."""
+
+    def spread(row: OrganOutcome) -> float:
+        return math.inf if row.jacobian_sd is None else row.jacobian_sd
+
+    def folded(row: OrganOutcome) -> float:
+        return math.inf if row.folding is None else 100 * row.folding
+
+    with style():
+        _save(_organ_panels(outcomes, [("Jacobian sd", spread, False), ("folding, %", folded, False)]), path)
+
+
+def time_plot(outcomes: Sequence[Outcome], path: Path) -> None:
+    """Seconds of every method, on a logarithmic axis."""
+    methods = methods_of(outcomes)
+    with style():
+        figure = figure_of(_FRAME + _PER_METHOD * len(methods))
+        axes = figure.subplots()
+        for place, method in enumerate(methods):
+            _box(
+                axes,
+                place,
+                [o.seconds for o in outcomes if o.method == method and not o.error],
+                _colour(outcomes, method),
+            )
+        axes.set_xlabel("seconds after the alignment")
+        _logarithmic(axes)
+        _method_axis(axes, methods)
+        _save(figure, path)
+
+
+def summary_plot(rows: Sequence[Comparison], path: Path) -> None:
+    """Ours over the strongest elastix; left of 1 ours is the better one."""
+    names = [f"{r.method.removeprefix('recontour ')}, {named(r.organ)}" for r in rows]
+    with style():
+        figure = figure_of(_FRAME + _PER_METHOD * len(rows))
+        axes = figure.subplots()
+        for k, statistic in enumerate(STATISTICS):
+            both = [(r.ours[k] / r.elastix[k], place) for place, r in enumerate(rows) if 0 < r.elastix[k] < math.inf]
+            shown = [(ratio, place) for ratio, place in both if 0 < ratio < math.inf]
+            axes.plot(*_columns(shown), _MARKS[k], color=COLOURS[k], label=statistic, **_POINT, markersize=5)
+        axes.axvline(1.0, color="black", linewidth=0.8)
+        axes.set_xlabel("MSD, ours over the strongest elastix's")
+        _logarithmic(axes)
+        _method_axis(axes, names)
+        axes.legend(fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        _save(figure, path)
+
+
+def detection_plot(found: Sequence[Detection], path: Path) -> None:
+    """What share of wrong and of good contours was flagged, with what is aimed at."""
+    names = [f"{d.method.removeprefix('recontour ')}, {named(d.organ) or 'all organs'}" for d in found]
+    with style():
+        figure = figure_of(_FRAME + _PER_METHOD * len(found))
+        axes = figure.subplots()
+        wrong = [(100 * d.bad_flagged / d.bad, place) for place, d in enumerate(found) if d.bad]
+        good = [(100 * d.good_flagged / d.good, place) for place, d in enumerate(found) if d.good]
+        axes.plot(*_columns(wrong), "o", color=COLOURS[2], label="wrong contours", markersize=5, **_POINT)
+        axes.plot(*_columns(good), "s", color=COLOURS[5], label="good contours", markersize=5, **_POINT)
+        axes.axvline(100 * FLAG_AIM, color=COLOURS[2], linewidth=0.8, linestyle="--")
+        axes.axvline(100 * ALARM_AIM, color=COLOURS[5], linewidth=0.8, linestyle=":")
+        axes.set_xlim(-2, 102)
+        axes.set_xlabel("flagged, % (dashed: at least so many wrong ones; dotted: at most so many good ones)")
+        _method_axis(axes, names)
+        axes.legend(fontsize=7, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
+        _save(figure, path)
+
+
+def filling_plot(outcomes: Sequence[Outcome], path: Path) -> None:
+    """MSD against the bladder's volume ratio, a panel for each organ; grey from half to twice as full."""
+    organs, methods = organs_of(outcomes), methods_shown(outcomes)
+    with style():
+        figure = figure_of(2.7)
+        panels = np.atleast_1d(figure.subplots(1, len(organs), sharex=True, sharey=True))
+        for axes, organ in zip(panels, organs, strict=True):
+            axes.axvspan(0.5, 2.0, color="#eeeeee", linewidth=0)
+            for number, method in enumerate(methods):
+                shown = [(p.ratio, p.msd_mm) for p in points(outcomes, method, organ) if 0 < p.msd_mm < math.inf]
+                colour = _colour(outcomes, method) if _own(outcomes, method) else "none"
+                style_ = {**_POINT, "markerfacecolor": colour, "markeredgecolor": "black" if number else _GREY}
+                axes.plot(*_columns(shown), _MARKS[number % len(_MARKS)], markersize=3.5, label=method, **style_)
+            axes.set_title(named(organ))
+            _logarithmic(axes)
+            axes.set_yscale("log")
+            _plain_ticks(axes.yaxis)
+            axes.grid(linewidth=0.4, alpha=0.5)
+        panels[0].set_ylabel("MSD mm")
+        figure.supxlabel("bladder volume, daily over planned", fontsize=8)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside upper center", frameon=False
+        )
+        _save(figure, path)
+
+
+def _organ_panels(outcomes: Sequence[Outcome], shown: Sequence[tuple[str, Value, bool]]) -> Any:
+    """Organs from left to right, what is shown (heading, value, whether logarithmic) from top to bottom."""
+    organs, methods = organs_of(outcomes), methods_of(outcomes)
+    figure = figure_of((_FRAME + _PER_METHOD * len(methods)) * len(shown))
+    grid = figure.subplots(len(shown), len(organs), sharey=True, squeeze=False)
+    for line, (heading, value, logarithmic) in zip(grid, shown, strict=True):
+        for axes, organ in zip(line, organs, strict=True):
+            _organ_panel(axes, outcomes, organ, value)
+            axes.set_title(named(organ))
+            if logarithmic:
+                _logarithmic(axes)
+            else:
+                axes.locator_params(axis="x", nbins=3)
+        _method_axis(line[0], methods)
+        line[len(organs) // 2].set_xlabel(heading)
+    return figure
+
+
+def _organ_panel(axes: Any, outcomes: Sequence[Outcome], organ: str, value: Value) -> None:
+    for place, method in enumerate(methods_of(outcomes)):
+        values = [value(row) for row in organ_rows(outcomes, method, organ)]
+        _box(axes, place, [v for v in values if math.isfinite(v)], _colour(outcomes, method))
+        lost = sum(math.isinf(row.score.msd_mm) for row in organ_rows(outcomes, method, organ))
+        if lost:
+            where = axes.get_yaxis_transform()
+            axes.text(1.0, place, f"{lost} lost", transform=where, fontsize=6, ha="right", va="center")
+    axes.grid(axis="x", linewidth=0.4, alpha=0.5)
+    axes.set_axisbelow(True)
+
+
+def _box(axes: Any, place: int, values: Sequence[float], colour: str) -> None:
+    """Quartiles, the median, whiskers to the 5th and 95th percentile, and what lies beyond as points; few values are
+    all points."""
+    if not values:
+        return
+    line = {"color": "black", "linewidth": 0.8}
+    if len(values) >= FEWEST_FOR_A_BOX:
+        axes.boxplot(
+            [list(values)], positions=[place], orientation="horizontal", widths=0.6, patch_artist=True, whis=(5, 95),
+            boxprops={"facecolor": colour, "linewidth": 0.8}, medianprops=line | {"linewidth": 1.6}, whiskerprops=line,
+            capprops=line, flierprops={"marker": "o", "markersize": 2.0, "markeredgewidth": 0.5}, manage_ticks=False,
+        )  # fmt: skip
+    else:
+        axes.plot(list(values), [place] * len(values), "o", markersize=3.5, markerfacecolor=colour, **_POINT)
+
+
+def _own(outcomes: Sequence[Outcome], method: str) -> bool:
+    return method in methods_of(outcomes, own=True)
+
+
+def _colour(outcomes: Sequence[Outcome], method: str) -> str:
+    """White for rivals; each of ours has its own."""
+    ours = methods_of(outcomes, own=True)
+    return COLOURS[ours.index(method) % len(COLOURS)] if method in ours else "white"
+
+
+def _method_axis(axes: Any, names: Sequence[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="x", linewidth=0.4, alpha=0.5)
+    axes.set_axisbelow(True)
+
+
+def _logarithmic(axes: Any) -> None:
+    axes.set_xscale("log")
+    _plain_ticks(axes.xaxis)
+
+
+def _plain_ticks(axis: Any) -> None:
+    """1 and 3 of every decade, written as people write them."""
+    ticker = import_module("matplotlib.ticker")
+    axis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0), numticks=6))
+    axis.set_major_formatter(ticker.FuncFormatter(_as_written))
+    axis.set_minor_formatter(ticker.NullFormatter())
+
+
+def _as_written(value: float, _: int) -> str:
+    return f"{value:g}"
+
+
+def _columns(rows: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [row[0] for row in rows], [row[1] for row in rows]
+
+
+def _save(figure: Any, path: Path) -> None:
+    """In few tones: some ten kilobytes."""
+    image = import_module("PIL.Image")
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=_DPI, format="png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.open(drawn).convert("RGB").quantize(_TONES, dither=image.Dither.NONE).save(path, optimize=True)

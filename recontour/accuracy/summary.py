@@ -1,0 +1,129 @@
+"""In short: each of recontour's methods beside the strongest elastix, and what was aimed at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from recontour.accuracy.rows import (
+    MSD,
+    groups_of,
+    mean_of_medians,
+    methods_of,
+    named,
+    on_pairs_of,
+    organ_rows,
+    organs_of,
+    scores,
+    strongest_elastix,
+)
+from recontour.accuracy.tables import markdown_table, number
+from recontour.evaluate.journal import Outcome
+from recontour.evaluate.scores import summarise
+
+STATISTICS = ("median", "mean", "worst")
+# Cross-stitch, registration path, validation set: mean MSD in mm (Elmahdy et al., IEEE Access 2021).
+PAPER_MM = {"prostate": 1.06, "seminal_vesicles": 1.27, "rectum": 1.76, "bladder": 0.91}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One of our methods and the strongest elastix on one organ, MSD in mm, each by STATISTICS; on the same pairs."""
+
+    method: str
+    organ: str
+    pairs: int
+    ours: tuple[float, float, float]
+    elastix: tuple[float, float, float]
+
+
+def compared(outcomes: Sequence[Outcome]) -> list[Comparison]:
+    """Within one group; nothing where there is no elastix."""
+    rival = strongest_elastix(outcomes)
+    if rival is None:
+        return []
+    found: list[Comparison] = []
+    for method in methods_of(outcomes, own=True):
+        same = on_pairs_of(outcomes, method)
+        for organ in organs_of(same):
+            ours, theirs = (scores(same, name, organ, MSD) for name in (method, rival))
+            if ours and theirs:
+                found.append(Comparison(method, organ, len(ours), _statistics(ours), _statistics(theirs)))
+    return found
+
+
+def summary_of(outcomes: Sequence[Outcome]) -> str:
+    """Markdown for one group: which elastix is meant, the table, and in words how often ours is the better one."""
+    rival, rows = strongest_elastix(outcomes), compared(outcomes)
+    if rival is None or not rows:
+        return "No elastix to compare with was run on these pairs.\n"
+    mean_mm = mean_of_medians(outcomes, rival)
+    about = f"The strongest elastix here is `{rival}`: its median MSD is {mean_mm:.2f} mm in the mean over the organs."
+    cells = [
+        [r.method, named(r.organ), str(r.pairs), *(_cell(a, b) for a, b in zip(r.ours, r.elastix, strict=True))]
+        for r in rows
+    ]
+    heads = ["method", "organ", "n", *(f"MSD {name}: ours, elastix" for name in STATISTICS)]
+    told = [_told(method, rival, [r for r in rows if r.method == method], outcomes) for method in _methods(rows)]
+    return "\n".join([about, "", markdown_table(heads, cells), *(f"- {text}" for text in told)]) + "\n"
+
+
+def aims_of(outcomes: Sequence[Outcome]) -> str:
+    """The network alone beside the paper's figures and beside the affine; "" where it was not run."""
+    rows: list[list[str]] = []
+    for group, members in groups_of(outcomes).items():
+        for method in methods_of(members, own=True):
+            if method.endswith("network"):
+                rows += _aim_rows(group, members, method)
+    heads = ["pairs", "method", "organ", "MSD mean", "the paper's", "", "half of the affine's mean", ""]
+    return markdown_table(heads, rows) if rows else ""
+
+
+def _aim_rows(group: str, members: Sequence[Outcome], method: str) -> list[list[str]]:
+    same = on_pairs_of(members, method)
+    rows: list[list[str]] = []
+    for organ in organs_of(same):
+        ours = float(np.mean(scores(same, method, organ, MSD)))
+        row = [group, method, named(organ), number(ours, 2)]
+        paper, affine = PAPER_MM.get(organ), scores(same, "affine", organ, MSD)
+        row += [number(paper, 2), _better(ours, paper)] if paper else ["", ""]
+        half = float(np.mean(affine)) / 2 if affine else None
+        rows.append([*row, *([number(half, 2), _better(ours, half)] if half else ["", ""])])
+    return rows
+
+
+def _told(method: str, rival: str, rows: Sequence[Comparison], outcomes: Sequence[Outcome]) -> str:
+    same = on_pairs_of(outcomes, method)
+    parts = [
+        f"{name} in {sum(r.ours[k] < r.elastix[k] for r in rows)} of {len(rows)}" for k, name in enumerate(STATISTICS)
+    ]
+    folding = [row.folding for organ in organs_of(same) for row in organ_rows(same, method, organ)]
+    folded = sum(bool(share) for share in folding)
+    took, theirs = (_median_seconds(same, name) for name in (method, rival))
+    share = f"{took:.1f} s, elastix {theirs:.1f} s: {took / theirs:.2f} of its time" if theirs else f"{took:.1f} s"
+    organs = f"of organs its MSD is better in the {', '.join(parts)}"
+    return f"**{method}**: {organs}; it folds in {folded} of {len(folding)} organs; median {share}."
+
+
+def _median_seconds(outcomes: Sequence[Outcome], method: str) -> float:
+    found = [o.seconds for o in outcomes if o.method == method and not o.error]
+    return float(np.median(found)) if found else 0.0
+
+
+def _methods(rows: Sequence[Comparison]) -> list[str]:
+    return list(dict.fromkeys(r.method for r in rows))
+
+
+def _statistics(values: Sequence[float]) -> tuple[float, float, float]:
+    found = summarise(values)
+    return found.median, found.mean, found.worst
+
+
+def _cell(ours: float, theirs: float) -> str:
+    return f"{number(ours, 2)}, {number(theirs, 2)}: {_better(ours, theirs)}"
+
+
+def _better(ours: float, theirs: float) -> str:
+    return "better" if ours < theirs else "worse" if ours > theirs else "equal"
