@@ -1,4 +1,9 @@
-"""One study on disk: read, propagate, write, verify. Outputs appear whole or not at all."""
+"""One study on disk: read, propagate, write, verify. Outputs appear whole or not at all.
+
+    load -> compute -> finish        run_study is the three of them; a batch has several fractions at different stages
+
+`load` reads files, `compute` holds the processor or the GPU, `finish` writes. Each hands a frozen value to the next.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -26,6 +31,7 @@ if TYPE_CHECKING:
     from recontour.dicom.series import CtSeries
     from recontour.dicom.structures import Roi, StructureSet
     from recontour.geometry.contours import Contour
+    from recontour.network.released import ReleasedModel
     from recontour.qa.checks import RoiFacts, Verdict
     from recontour.qa.manifest import AlignmentRecord, Manifest, ScanRecord
     from recontour.qa.measure import AlignmentFacts
@@ -39,6 +45,8 @@ class StudyRequest:
     chosen_rois: organ to ROI name, where several ROIs could be the organ; "none" declares it absent. report: to be
     made of it, if any.
     only, skip: patterns of ROI names. daily_series, planning_series, structures: UIDs, where a folder holds several.
+    structures_file: the RTSTRUCT, where it does not lie in `planning`. not_planning, not_daily: files and folders that
+    are not looked at when the one scan, or the other, is read.
     """
 
     planning: Path
@@ -51,6 +59,9 @@ class StudyRequest:
     daily_series: str | None = None
     planning_series: str | None = None
     structures: str | None = None
+    structures_file: Path | None = None
+    not_planning: tuple[Path, ...] = ()
+    not_daily: tuple[Path, ...] = ()
     registration: Path | None = None
     report: ReportRequest | None = None
     allow_different_patients: bool = False
@@ -99,31 +110,47 @@ class StudyResult:
 
 
 @dataclass(frozen=True, eq=False)
-class _Inputs:
-    planning: CtSeries
-    daily: CtSeries
+class Planned:
+    """The side of a fraction that all fractions of one plan share. organs: ROI name to organ. left_out: ROI name to
+    the reason why it is not brought over. shapes: level sets in the planning frame, in the order of `rois`."""
+
+    scan: CtSeries
     structures: StructureSet
-    rois: list[Roi]
-    organs: dict[str, str]  # ROI name -> organ
+    rois: tuple[Roi, ...]
+    organs: dict[str, str]
     left_out: dict[str, str]
+    shapes: tuple[PlannedRoi, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A fraction that was read, and found to belong together. notes: what is to be said of the model."""
+
+    request: StudyRequest
+    planned: Planned
+    daily: CtSeries
     same_patient: bool
     notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
-class _Judged:
+class Computed:
+    """A fraction whose contours are there, judged and cut on the daily slices, but not written."""
+
+    loaded: Loaded
+    result: Propagation
+    judged: Judged
+    to_write: tuple[RoiToWrite, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """What was measured of every ROI and how it was judged, by ROI name; and of the whole fraction."""
+
     facts: dict[str, RoiFacts]
     verdicts: dict[str, Verdict]
     alignment: AlignmentFacts
     study: Verdict
-
-
-@dataclass(frozen=True, eq=False)
-class _Run:
-    inputs: _Inputs
-    planned: list[PlannedRoi]
-    result: Propagation
-    manifest: Manifest
 
 
 def run_study(request: StudyRequest, on_stage: Callable[[str], None] | None = None) -> StudyResult:
@@ -132,26 +159,65 @@ def run_study(request: StudyRequest, on_stage: Callable[[str], None] | None = No
     A report comes after that. Where it fails the result says why, and what was written stays.
     """
     watch = Stopwatch(on_stage)
-    _check_outputs(request)
+    check_outputs(request)
     with ThreadPoolExecutor(1) as background:
-        libraries = background.submit(_load_libraries, request.settings)
-        with watch.stage("read"):
-            inputs = _read(request)
-        with watch.stage("shapes"):
-            planned = _planned(inputs)
+        libraries = background.submit(load_libraries, request.settings)
+        loaded = load(request, watch)
         with watch.stage("load libraries"):
             libraries.result()
-    scans = inputs.planning.volume, inputs.daily.volume
-    result = propagate(*scans, planned, request.settings, watch=watch)
+    return finish(compute(loaded, watch), watch)
+
+
+def load(request: StudyRequest, watch: Stopwatch, planned: Planned | None = None) -> Loaded:
+    """Reads both scans and the structure set, and makes sure that they belong together.
+
+    planned: as `load_planned` gives it for a request with the same planning side; None reads it here. Raises
+    UsageError, ScanRefused, StructuresRefused, RoiAmbiguous, PatientMismatch, ModelRefused.
+    """
+    from recontour.dicom.references import check_two_scans
+
+    with watch.stage("read"):
+        with ThreadPoolExecutor(2) as pool:
+            reading = pool.submit(_read_daily, request)
+            scan = planned.scan if planned else _read_planning(request)
+            daily = reading.result()
+        same_patient = _same_patient(scan, daily, request.allow_different_patients)
+        check_two_scans(scan.identity, daily.identity)
+        notes = _notes_on_model(scan, request)
+        drawn = planned or _read_drawn(request, scan)
+    with watch.stage("shapes"):
+        side = drawn if isinstance(drawn, Planned) else _with_shapes(scan, drawn)
+    return Loaded(request, side, daily, same_patient, notes)
+
+
+def load_planned(request: StudyRequest) -> Planned:
+    """The planning side alone. Raises UsageError, ScanRefused, StructuresRefused, RoiAmbiguous, PatientMismatch."""
+    scan = _read_planning(request)
+    return _with_shapes(scan, _read_drawn(request, scan))
+
+
+def compute(loaded: Loaded, watch: Stopwatch, model: ReleasedModel | None = None) -> Computed:
+    """Aligns, deforms, judges and cuts: no file is touched. model: that of the settings, where it is open already.
+
+    Raises AlignmentFailed, ModelRefused, MemoryShort, UsageError (device).
+    """
+    settings, planned = loaded.request.settings, loaded.planned
+    scans = planned.scan.volume, loaded.daily.volume
+    result = propagate(*scans, list(planned.shapes), settings, model, watch)
     with watch.stage("judge"):
-        judged = _judge(planned, result, inputs, request.settings)
+        judged = _judge(loaded, result)
     with watch.stage("cut contours"):
-        to_write = _cut(inputs, result)
-    done, manifest = _write(request, inputs, result, judged, to_write, watch)
-    return _reported(done, request, _Run(inputs, planned, result, manifest), watch)
+        to_write = _cut(loaded, result)
+    return Computed(loaded, result, judged, to_write)
 
 
-def _check_outputs(request: StudyRequest) -> None:
+def finish(computed: Computed, watch: Stopwatch) -> StudyResult:
+    """Writes request.outputs, whole or not at all, then makes the report. Raises OutputRefused."""
+    done, manifest = _write(computed, watch)
+    return _reported(done, computed, manifest, watch)
+
+
+def check_outputs(request: StudyRequest) -> None:
     """Before any work: nothing is overwritten unasked, and every output has a folder to go to."""
     for path in request.outputs:
         if path.is_dir():
@@ -170,7 +236,7 @@ def _check_outputs(request: StudyRequest) -> None:
         check_request(request.report)
 
 
-def _load_libraries(settings: Settings) -> None:
+def load_libraries(settings: Settings) -> None:
     """torch and elastix take seconds to load: meanwhile the scans are read. Raises UsageError for a missing device."""
     from recontour.align.elastix import load
 
@@ -182,28 +248,56 @@ def _load_libraries(settings: Settings) -> None:
         choose_device(settings.device)
 
 
-def _read(request: StudyRequest) -> _Inputs:
-    from recontour.dicom.names import match_organs
-    from recontour.dicom.references import check_two_scans
-    from recontour.dicom.selection import select_rois
+def _read_planning(request: StudyRequest) -> CtSeries:
     from recontour.dicom.series import read_series
+
+    return read_series(request.planning, request.planning_series, _not_planning(request))
+
+
+def _read_daily(request: StudyRequest) -> CtSeries:
+    from recontour.dicom.series import read_series
+
+    ignored = [*_nested(request.planning, request.daily), *request.not_daily]
+    return read_series(request.daily, request.daily_series, ignored)
+
+
+def _not_planning(request: StudyRequest) -> list[Path]:
+    return [*_nested(request.daily, request.planning), *request.not_planning]
+
+
+@dataclass(frozen=True, eq=False)
+class _Drawn:
+    structures: StructureSet
+    rois: tuple[Roi, ...]
+    organs: dict[str, str]
+    left_out: dict[str, str]
+
+
+def _read_drawn(request: StudyRequest, scan: CtSeries) -> _Drawn:
+    """The structure set of the planning scan, and which of its ROIs are brought over."""
+    from recontour.dicom.names import match_organs
+    from recontour.dicom.selection import select_rois
     from recontour.dicom.structures import read_structures
 
-    not_planning, not_daily = _nested(request.daily, request.planning), _nested(request.planning, request.daily)
-    with ThreadPoolExecutor(2) as pool:
-        planning_read = pool.submit(read_series, request.planning, request.planning_series, not_planning)
-        daily_read = pool.submit(read_series, request.daily, request.daily_series, not_daily)
-        planning, daily = planning_read.result(), daily_read.result()
-    same_patient = _same_patient(planning, daily, request.allow_different_patients)
-    check_two_scans(planning.identity, daily.identity)
-    notes = _notes_on_model(planning, request)
-    structures = read_structures(
-        request.planning, planning, request.structures, not_planning, request.allow_different_patients
-    )
+    place = request.structures_file or request.planning
+    ignored = _not_planning(request) if request.structures_file is None else ()
+    structures = read_structures(place, scan, request.structures, ignored, request.allow_different_patients)
     chosen = select_rois(structures.rois, request.only, request.skip)
     organs = match_organs([roi.name for roi in chosen.taken], request.chosen_rois)
     by_roi = {name: str(organ) for organ, name in organs.items()}
-    return _Inputs(planning, daily, structures, list(chosen.taken), by_roi, chosen.left_out, same_patient, notes)
+    return _Drawn(structures, tuple(chosen.taken), by_roi, chosen.left_out)
+
+
+def _with_shapes(scan: CtSeries, drawn: _Drawn) -> Planned:
+    """Every ROI as a level set on its own tight grid along the planning slices."""
+    from recontour.dicom.shapes import level_set_of
+
+    def shape(roi: Roi) -> PlannedRoi:
+        return PlannedRoi(roi.name, level_set_of(roi, scan), drawn.organs.get(roi.name, ""))
+
+    with ThreadPoolExecutor(2) as pool:
+        shapes = tuple(pool.map(shape, drawn.rois))
+    return Planned(scan, drawn.structures, drawn.rois, drawn.organs, drawn.left_out, shapes)
 
 
 def _notes_on_model(planning: CtSeries, request: StudyRequest) -> tuple[str, ...]:
@@ -243,32 +337,21 @@ def _same_patient(planning: CtSeries, daily: CtSeries, allow_different: bool) ->
     return True
 
 
-def _planned(inputs: _Inputs) -> list[PlannedRoi]:
-    """Every ROI as a level set on its own tight grid along the planning slices."""
-    from recontour.dicom.shapes import level_set_of
-
-    def shape(roi: Roi) -> PlannedRoi:
-        return PlannedRoi(roi.name, level_set_of(roi, inputs.planning), inputs.organs.get(roi.name, ""))
-
-    with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(shape, inputs.rois))
-
-
-def _judge(planned: list[PlannedRoi], result: Propagation, inputs: _Inputs, settings: Settings) -> _Judged:
+def _judge(loaded: Loaded, result: Propagation) -> Judged:
     from recontour.qa.checks import StudyFacts, judge, judge_study
     from recontour.qa.measure import Day, alignment_of, measure_roi
     from recontour.qa.metal import metal_ml
     from recontour.qa.view import share_out_of_view
 
-    affine = result.affine_daily_to_planning
-    order = _order(planned, result)
+    affine, settings = result.affine_daily_to_planning, loaded.request.settings
+    order = _order(loaded.planned.shapes, result)
 
     def measure(roi: PlannedRoi) -> RoiFacts:
         daily = result.level_sets[roi.name]
         day = Day(
             affine,
             crop_field(result.field_daily_to_planning, daily.grid),
-            inputs.daily.volume.grid,
+            loaded.daily.volume.grid,
             crop_volume(result.fixed, daily.grid),
             crop_volume(result.warped, daily.grid),
         )
@@ -278,21 +361,21 @@ def _judge(planned: list[PlannedRoi], result: Propagation, inputs: _Inputs, sett
         return replace(fact, out_of_view=share_out_of_view(daily, result.fixed), order=order.get(roi.organ, ""))
 
     with ThreadPoolExecutor(2) as pool:
-        facts = {fact.name: fact for fact in pool.map(measure, planned)}
+        facts = {fact.name: fact for fact in pool.map(measure, loaded.planned.shapes)}
     verdicts = {name: judge(fact, settings.qa) for name, fact in facts.items()}
     moved = alignment_of(affine, np.mean(result.region.bounds_mm(), axis=0))
     study = StudyFacts(
         moved.rotation_degrees,
         moved.scale,
         result.alignment_match,
-        inputs.same_patient,
-        metal_then_ml=metal_ml(inputs.planning.volume, result.region, affine),
-        metal_now_ml=metal_ml(inputs.daily.volume, result.region),
+        loaded.same_patient,
+        metal_then_ml=metal_ml(loaded.planned.scan.volume, result.region, affine),
+        metal_now_ml=metal_ml(loaded.daily.volume, result.region),
     )
-    return _Judged(facts, verdicts, moved, judge_study(study, verdicts.values(), settings.qa))
+    return Judged(facts, verdicts, moved, judge_study(study, verdicts.values(), settings.qa))
 
 
-def _order(planned: list[PlannedRoi], result: Propagation) -> dict[str, str]:
+def _order(planned: Sequence[PlannedRoi], result: Propagation) -> dict[str, str]:
     from recontour.qa.order import out_of_order
     from recontour.qa.shape import centroid_mm
 
@@ -300,38 +383,34 @@ def _order(planned: list[PlannedRoi], result: Propagation) -> dict[str, str]:
     return out_of_order({organ: centre for organ, centre in centres.items() if centre is not None})
 
 
-def _cut(inputs: _Inputs, result: Propagation) -> list[RoiToWrite]:
+def _cut(loaded: Loaded, result: Propagation) -> tuple[RoiToWrite, ...]:
     """Contours of every ROI on the daily slices; numbers, names, types and colours are the plan's."""
     from recontour.dicom.rtstruct import RoiToWrite, names_to_write
     from recontour.geometry.contours import contours_from_level_set
 
+    rois = loaded.planned.rois
+
     def cut_one(roi: Roi) -> list[list[Contour]]:
-        return contours_from_level_set(result.level_sets[roi.name], inputs.daily.planes)
+        return contours_from_level_set(result.level_sets[roi.name], loaded.daily.planes)
 
     with ThreadPoolExecutor(2) as pool:
-        cut = list(pool.map(cut_one, inputs.rois))
-    names = names_to_write([roi.name for roi in inputs.rois])
-    return [
+        cut = list(pool.map(cut_one, rois))
+    names = names_to_write([roi.name for roi in rois])
+    return tuple(
         RoiToWrite(roi.number, name, contours, roi.colour, roi.interpreted_type)
-        for roi, name, contours in zip(inputs.rois, names, cut, strict=True)
-    ]
+        for roi, name, contours in zip(rois, names, cut, strict=True)
+    )
 
 
-def _write(
-    request: StudyRequest,
-    inputs: _Inputs,
-    result: Propagation,
-    judged: _Judged,
-    to_write: list[RoiToWrite],
-    watch: Stopwatch,
-) -> tuple[StudyResult, Manifest]:
+def _write(computed: Computed, watch: Stopwatch) -> tuple[StudyResult, Manifest]:
     """Everything into a hidden folder beside the output, verified there, then renamed into place, manifest last."""
     from recontour.qa.manifest import write_manifest
 
+    request = computed.loaded.request
     with _staging(request) as staged:
         with watch.stage("write and verify"):
-            _write_dicom(request, inputs, result, to_write, staged)
-        manifest = _manifest(request, inputs, result, judged, staged, watch.seconds)
+            _write_dicom(computed, staged)
+        manifest = _manifest(computed, staged, watch.seconds)
         write_manifest(manifest, staged[request.manifest])
         _into_place(staged)
     rows = [
@@ -343,74 +422,68 @@ def _write(
         light=manifest.light,
         reasons=list(manifest.reasons),
         rows=rows,
-        left_out=inputs.left_out,
+        left_out=computed.loaded.planned.left_out,
         seconds=sum(watch.seconds.values()),
         manifest_json=manifest.as_json(),
     )
     return done, manifest
 
 
-def _reported(done: StudyResult, request: StudyRequest, run: _Run, watch: Stopwatch) -> StudyResult:
+def _reported(done: StudyResult, computed: Computed, manifest: Manifest, watch: Stopwatch) -> StudyResult:
     """The result with its report, or with the reason why there is none: the contours are in place and stay."""
+    request = computed.loaded.request
     if request.report is None:
         return done
     from recontour.report import failure_of, make_report
 
     try:
-        made = make_report(_evidence(run), request.report, request.out, watch)
+        made = make_report(_evidence(computed, manifest), request.report, request.out, watch)
     except Exception as error:  # whatever it was: a report must never cost the contours
         return replace(done, report_failure=failure_of(error))
     return replace(done, report=made.files)
 
 
-def _evidence(run: _Run) -> Evidence:
+def _evidence(computed: Computed, manifest: Manifest) -> Evidence:
     from recontour.report import Evidence
 
-    inputs, result = run.inputs, run.result
+    loaded, result = computed.loaded, computed.result
     return Evidence(
-        planning=inputs.planning,
-        daily=inputs.daily,
-        manifest=run.manifest,
+        planning=loaded.planned.scan,
+        daily=loaded.daily,
+        manifest=manifest,
         region=result.region,
         affine_daily_to_planning=result.affine_daily_to_planning,
         field_daily_to_planning=result.field_daily_to_planning,
         fixed=result.fixed,
         warped=result.warped,
-        planned={roi.name: roi.level_set for roi in run.planned},
+        planned={roi.name: roi.level_set for roi in loaded.planned.shapes},
         shapes=result.level_sets,
-        colours={roi.name: roi.colour for roi in inputs.rois},
-        same_patient=inputs.same_patient,
+        colours={roi.name: roi.colour for roi in loaded.planned.rois},
+        same_patient=loaded.same_patient,
     )
 
 
-def _write_dicom(
-    request: StudyRequest, inputs: _Inputs, result: Propagation, to_write: list[RoiToWrite], staged: dict[Path, Path]
-) -> None:
+def _write_dicom(computed: Computed, staged: dict[Path, Path]) -> None:
     from recontour.dicom.registration import write_registration
     from recontour.dicom.rtstruct import Provenance, write_rtstruct
 
+    loaded, result = computed.loaded, computed.result
+    request = loaded.request
     family = "artificial intelligence" if "network" in request.settings.method else "deformable models"
     about = Provenance(
         algorithm_name=f"recontour {request.settings.method}",
         family=family,
-        predecessor_uid=inputs.structures.sop_instance_uid,
+        predecessor_uid=loaded.planned.structures.sop_instance_uid,
     )
-    write_rtstruct(staged[request.out], inputs.daily, to_write, about)
+    write_rtstruct(staged[request.out], loaded.daily, computed.to_write, about)
     if request.registration:
         field = None if request.settings.method == "affine" else result.field_daily_to_planning
         write_registration(
-            staged[request.registration], inputs.daily, inputs.planning, result.affine_daily_to_planning, field
+            staged[request.registration], loaded.daily, loaded.planned.scan, result.affine_daily_to_planning, field
         )
 
 
-def _manifest(
-    request: StudyRequest,
-    inputs: _Inputs,
-    result: Propagation,
-    judged: _Judged,
-    staged: dict[Path, Path],
-    seconds: dict[str, float],
-) -> Manifest:
+def _manifest(computed: Computed, staged: dict[Path, Path], seconds: dict[str, float]) -> Manifest:
     from recontour.qa.manifest import (
         Manifest,
         ModelRecord,
@@ -419,24 +492,25 @@ def _manifest(
         versions_here,
     )
 
-    moved = judged.alignment
+    loaded, judged, result = computed.loaded, computed.judged, computed.result
+    request, planned = loaded.request, loaded.planned
     written = [path for path in request.outputs if path != request.manifest]
     return Manifest(
         written=datetime.now().astimezone().isoformat(timespec="seconds"),
         versions=versions_here(),
         settings=request.settings.as_dict(),
-        planning=_scan_record(inputs.planning),
-        daily=_scan_record(inputs.daily),
-        structures_uid=inputs.structures.sop_instance_uid,
+        planning=_scan_record(planned.scan),
+        daily=_scan_record(loaded.daily),
+        structures_uid=planned.structures.sop_instance_uid,
         outputs=tuple(OutputRecord(path.name, _sha256(staged[path])) for path in written),
-        alignment=_alignment_record(moved, result),
+        alignment=_alignment_record(judged.alignment, result),
         rois=tuple(RoiRecord.of(fact, judged.verdicts[name]) for name, fact in judged.facts.items()),
         light=judged.study.light,
         reasons=judged.study.reasons,
-        left_out=inputs.left_out,
+        left_out=planned.left_out,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         model=ModelRecord(*result.model) if result.model else None,
-        notes=(*inputs.planning.notes, *inputs.daily.notes, *inputs.structures.notes, *inputs.notes),
+        notes=(*planned.scan.notes, *loaded.daily.notes, *planned.structures.notes, *loaded.notes),
     )
 
 
