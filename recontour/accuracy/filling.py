@@ -45,38 +45,42 @@ def bladder_ratio(outcome: Outcome) -> float | None:
     return None
 
 
-def binned(found: Sequence[Point]) -> list[list[float]]:
-    """The MSDs in each of BINS; a ratio on an edge belongs to the bin above it."""
+def binned(found: Sequence[Point]) -> list[list[Point]]:
+    """In each of BINS; a ratio on an edge belongs to the bin above it."""
     place = np.digitize([p.ratio for p in found], EDGES[1:-1])
-    return [[p.msd_mm for p, k in zip(found, place, strict=True) if k == bin_] for bin_ in range(len(BINS))]
+    return [[p for p, k in zip(found, place, strict=True) if k == bin_] for bin_ in range(len(BINS))]
 
 
-def growth(bins: Sequence[Sequence[float]]) -> float | None:
+def median_mm(found: Sequence[Point]) -> float:
+    """Of the MSD of at least one point."""
+    return float(np.median([p.msd_mm for p in found]))
+
+
+def growth(bins: Sequence[Sequence[Point]]) -> float | None:
     """The median MSD where the bladder is changed by up to a factor of two, over that where it is about the same: 1
     is flat. None where either has no pairs."""
-    changed = [value for k in _CHANGED for value in bins[k]]
+    changed = [point for k in _CHANGED for point in bins[k]]
     if not changed or not bins[_SAME]:
         return None
-    before, after = float(np.median(bins[_SAME])), float(np.median(changed))
+    before, after = median_mm(bins[_SAME]), median_mm(changed)
     return after / before if before > 0 and math.isfinite(after) else None
 
 
-def methods_shown(outcomes: Sequence[Outcome]) -> list[str]:
-    """Recontour's own, the affine that all start from, and the strongest elastix."""
-    rivals = [name for name in ("affine", strongest_elastix(outcomes)) if name in methods_of(outcomes)]
-    return [*(name for name in rivals if name), *methods_of(outcomes, own=True)]
+def rivals_shown(outcomes: Sequence[Outcome]) -> list[str]:
+    """The affine that all start from, and the strongest elastix."""
+    return [name for name in ("affine", strongest_elastix(outcomes)) if name and name in methods_of(outcomes)]
 
 
 def filling_table(outcomes: Sequence[Outcome]) -> str:
     """Markdown: the median MSD (n) in every bin; "" where no pair has a bladder."""
     rows: list[list[str]] = []
-    for method in methods_shown(outcomes):
+    for method in [*rivals_shown(outcomes), *methods_of(outcomes, own=True)]:
         same = on_pairs_of(outcomes, method)
         for organ in organs_of(same):
             bins = binned(points(same, method, organ))
             if any(bins):
                 flat = growth(bins)
-                cells = [f"{number(float(np.median(b)), 2)} ({len(b)})" if b else "" for b in bins]
+                cells = [f"{number(median_mm(b), 2)} ({len(b)})" if b else "" for b in bins]
                 rows.append([named(organ), method, *cells, f"{flat:.2f}" if flat is not None else ""])
     order = [named(organ) for organ in organs_of(outcomes)]
     rows.sort(key=lambda row: order.index(row[0]))

@@ -146,19 +146,20 @@ determinant inside the organ's true daily shape; folding: the share of it where 
 10 mm is the paper's setting. `personalised`: the network was trained further on the man's planning scan and contours
 alone, before any of his days ([personalize.md](personalize.md)); done for some of the men, n says for how many pairs,
 and comparisons are made on those. In the plots rivals are white and recontour's methods coloured; boxes are quartiles,
-whiskers the 5th and 95th percentile."""
+whiskers the 5th and 95th percentile; ×2 says that two are lost and not drawn."""
 
-_AIMS = """The mean MSD, mm, beside what the paper's cross-stitch network reached on its own validation patients (other
+_AIMS = """The mean MSD, mm, beside what the paper's best network reached on its own validation patients (other
 men, other scanners, contours of people: a figure to aim at, no rival), and beside half of the affine's."""
 
 _FAILURES = f"""## Knowing when it fails
 
 A contour is wrong here if its 95 % Hausdorff distance to the truth is above {BAD_MM:g} mm, and good up to that; it is
 flagged if its light is not "pass" ([qa.md](qa.md)). All pairs together. Judged by the limits of this version from what
-was measured. Aimed at: at least 95 % of the wrong ones, at most 10 % of the good ones."""
+was measured. Aimed at (the lines in the plot): at least
+95 % of the wrong ones, at most 10 % of the good ones."""
 
 _FILLING = """## Bladder filling
 
 MSD, mm, against the bladder's true daily volume over its planned one: the median (and how many pairs) in each range.
 Growth: the median from half to twice the volume, without the middle range, over that in the middle range; 1 is flat.
-(Paper, figures 5 and 6.)"""
+(Paper, figures 5 and 6.) The plots have the affine, the strongest elastix, and the best of recontour's methods."""

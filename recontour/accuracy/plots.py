@@ -13,16 +13,18 @@ from typing import Any
 import numpy as np
 
 from recontour.accuracy.failures import ALARM_AIM, FLAG_AIM, Detection
-from recontour.accuracy.filling import methods_shown, points
+from recontour.accuracy.filling import Point, binned, median_mm, points, rivals_shown
 from recontour.accuracy.rows import methods_of, named, organ_rows, organs_of
-from recontour.accuracy.summary import STATISTICS, Comparison
+from recontour.accuracy.summary import STATISTICS, Comparison, best_own
 from recontour.evaluate.journal import OrganOutcome, Outcome
 from recontour.evaluate.plots import COLOURS, FEWEST_FOR_A_BOX, figure_of, style
 from recontour.evaluate.scores import Measure
 
-_DPI, _TONES = 110, 32
-_GREY = "#8c8c8c"
-_MARKS = ("o", "s", "^", "D", "v", "P", "X")
+_DPI, _TONES = 110, 64
+_MOST_TICKS = 4
+_RATIOS = (0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+_MARKS = ("o", "s", "^")
+_LOOKS = (("o", "white", ":"), ("s", "#c0c0c0", "--"), ("^", COLOURS[0], "-"))  # mark, its face, line of medians
 _PER_METHOD, _FRAME = 0.2, 0.75  # inches of height
 _POINT: dict[str, Any] = {"linestyle": "none", "markeredgewidth": 0.4, "markeredgecolor": "black", "clip_on": False}
 
@@ -30,7 +32,7 @@ Value = Callable[[OrganOutcome], float]
 
 
 def measure_plot(outcomes: Sequence[Outcome], measure: Measure, path: Path) -> None:
-    """A panel for each organ, a box for each method; lost organs are counted beside it, not drawn."""
+    """A panel for each organ, a box for each method; lost organs are counted beside it (×2), not drawn."""
 
     def value(row: OrganOutcome) -> float:
         return float(getattr(row.score, measure.name)) if math.isfinite(row.score.msd_mm) else math.inf
@@ -84,14 +86,14 @@ def summary_plot(rows: Sequence[Comparison], path: Path) -> None:
             axes.plot(*_columns(shown), _MARKS[k], color=COLOURS[k], label=statistic, **_POINT, markersize=5)
         axes.axvline(1.0, color="black", linewidth=0.8)
         axes.set_xlabel("MSD, ours over the strongest elastix's")
-        _logarithmic(axes)
+        _logarithmic(axes, _RATIOS)
         _method_axis(axes, names)
         axes.legend(fontsize=7, ncols=3, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
         _save(figure, path)
 
 
 def detection_plot(found: Sequence[Detection], path: Path) -> None:
-    """What share of wrong and of good contours was flagged, with what is aimed at."""
+    """What share of wrong and of good contours was flagged; dashed, dotted: what is aimed at for either."""
     names = [f"{d.method.removeprefix('recontour ')}, {named(d.organ) or 'all organs'}" for d in found]
     with style():
         figure = figure_of(_FRAME + _PER_METHOD * len(found))
@@ -103,36 +105,43 @@ def detection_plot(found: Sequence[Detection], path: Path) -> None:
         axes.axvline(100 * FLAG_AIM, color=COLOURS[2], linewidth=0.8, linestyle="--")
         axes.axvline(100 * ALARM_AIM, color=COLOURS[5], linewidth=0.8, linestyle=":")
         axes.set_xlim(-2, 102)
-        axes.set_xlabel("flagged, % (dashed: at least so many wrong ones; dotted: at most so many good ones)")
+        axes.set_xlabel("flagged, %")
         _method_axis(axes, names)
         axes.legend(fontsize=7, ncols=2, loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False)
         _save(figure, path)
 
 
 def filling_plot(outcomes: Sequence[Outcome], path: Path) -> None:
-    """MSD against the bladder's volume ratio, a panel for each organ; grey from half to twice as full."""
-    organs, methods = organs_of(outcomes), methods_shown(outcomes)
+    """MSD against the bladder's volume ratio, a panel for each organ: the affine, the strongest elastix and the best of
+    recontour's methods, with the medians of the table's ranges; grey from half to twice as full."""
+    organs = organs_of(outcomes)
+    methods = [*rivals_shown(outcomes), *best_own(outcomes)]
     with style():
         figure = figure_of(2.7)
         panels = np.atleast_1d(figure.subplots(1, len(organs), sharex=True, sharey=True))
         for axes, organ in zip(panels, organs, strict=True):
             axes.axvspan(0.5, 2.0, color="#eeeeee", linewidth=0)
-            for number, method in enumerate(methods):
-                shown = [(p.ratio, p.msd_mm) for p in points(outcomes, method, organ) if 0 < p.msd_mm < math.inf]
-                colour = _colour(outcomes, method) if _own(outcomes, method) else "none"
-                style_ = {**_POINT, "markerfacecolor": colour, "markeredgecolor": "black" if number else _GREY}
-                axes.plot(*_columns(shown), _MARKS[number % len(_MARKS)], markersize=3.5, label=method, **style_)
+            for look, method in zip(_LOOKS, methods, strict=False):
+                _against_filling(axes, points(outcomes, method, organ), method, look)
             axes.set_title(named(organ))
-            _logarithmic(axes)
-            axes.set_yscale("log")
-            _plain_ticks(axes.yaxis)
             axes.grid(linewidth=0.4, alpha=0.5)
+        _logarithmic(panels[0], _RATIOS)
+        panels[0].set_yscale("log")
+        _plain_ticks(panels[0].yaxis, _ticks_between(*panels[0].get_ylim()))
         panels[0].set_ylabel("MSD mm")
         figure.supxlabel("bladder volume, daily over planned", fontsize=8)
-        figure.legend(
-            *panels[0].get_legend_handles_labels(), fontsize=7, ncols=3, loc="outside upper center", frameon=False
-        )
+        handles = panels[0].get_legend_handles_labels()
+        figure.legend(*handles, fontsize=7, ncols=len(methods), loc="outside upper center", frameon=False)
         _save(figure, path)
+
+
+def _against_filling(axes: Any, found: Sequence[Point], method: str, look: tuple[str, str, str]) -> None:
+    mark, inside, line = look
+    shown = [(p.ratio, p.msd_mm) for p in found if 0 < p.msd_mm < math.inf]
+    axes.plot(*_columns(shown), mark, label=method, markersize=3, **{**_POINT, "markerfacecolor": inside})
+    bins = [inside_bin for inside_bin in binned(found) if inside_bin]
+    medians = [(float(np.median([p.ratio for p in inside_bin])), median_mm(inside_bin)) for inside_bin in bins]
+    axes.plot(*_columns([m for m in medians if math.isfinite(m[1])]), line, color="black", linewidth=1.0)
 
 
 def _organ_panels(outcomes: Sequence[Outcome], shown: Sequence[tuple[str, Value, bool]]) -> Any:
@@ -148,6 +157,7 @@ def _organ_panels(outcomes: Sequence[Outcome], shown: Sequence[tuple[str, Value,
                 _logarithmic(axes)
             else:
                 axes.locator_params(axis="x", nbins=3)
+                axes.set_xlim(left=0.0)
         _method_axis(line[0], methods)
         line[len(organs) // 2].set_xlabel(heading)
     return figure
@@ -159,8 +169,7 @@ def _organ_panel(axes: Any, outcomes: Sequence[Outcome], organ: str, value: Valu
         _box(axes, place, [v for v in values if math.isfinite(v)], _colour(outcomes, method))
         lost = sum(math.isinf(row.score.msd_mm) for row in organ_rows(outcomes, method, organ))
         if lost:
-            where = axes.get_yaxis_transform()
-            axes.text(1.0, place, f"{lost} lost", transform=where, fontsize=6, ha="right", va="center")
+            axes.text(1.01, place, f"×{lost}", transform=axes.get_yaxis_transform(), fontsize=7, va="center")
     axes.grid(axis="x", linewidth=0.4, alpha=0.5)
     axes.set_axisbelow(True)
 
@@ -181,10 +190,6 @@ def _box(axes: Any, place: int, values: Sequence[float], colour: str) -> None:
         axes.plot(list(values), [place] * len(values), "o", markersize=3.5, markerfacecolor=colour, **_POINT)
 
 
-def _own(outcomes: Sequence[Outcome], method: str) -> bool:
-    return method in methods_of(outcomes, own=True)
-
-
 def _colour(outcomes: Sequence[Outcome], method: str) -> str:
     """White for rivals; each of ours has its own."""
     ours = methods_of(outcomes, own=True)
@@ -198,17 +203,25 @@ def _method_axis(axes: Any, names: Sequence[str]) -> None:
     axes.set_axisbelow(True)
 
 
-def _logarithmic(axes: Any) -> None:
+def _logarithmic(axes: Any, ticks: Sequence[float] = ()) -> None:
+    """After everything is drawn."""
     axes.set_xscale("log")
-    _plain_ticks(axes.xaxis)
+    _plain_ticks(axes.xaxis, ticks or _ticks_between(*axes.get_xlim()))
 
 
-def _plain_ticks(axis: Any) -> None:
-    """1 and 3 of every decade, written as people write them."""
+def _ticks_between(low: float, high: float) -> list[float]:
+    """1 and 3 of every decade, or 1 alone where they would be many."""
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [digit * 10.0**e for e in exponents for digit in (1, 3) if low <= digit * 10.0**e <= high]
+    return ticks if len(ticks) <= _MOST_TICKS else [10.0**e for e in exponents if low <= 10.0**e <= high]
+
+
+def _plain_ticks(axis: Any, ticks: Sequence[float]) -> None:
+    """As people write them, and none between."""
     ticker = import_module("matplotlib.ticker")
-    axis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0), numticks=6))
+    axis.set_major_locator(ticker.FixedLocator(ticks))
     axis.set_major_formatter(ticker.FuncFormatter(_as_written))
-    axis.set_minor_formatter(ticker.NullFormatter())
+    axis.set_minor_locator(ticker.NullLocator())
 
 
 def _as_written(value: float, _: int) -> str:
@@ -225,4 +238,5 @@ def _save(figure: Any, path: Path) -> None:
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=_DPI, format="png")
     path.parent.mkdir(parents=True, exist_ok=True)
-    image.open(drawn).convert("RGB").quantize(_TONES, dither=image.Dither.NONE).save(path, optimize=True)
+    few = image.open(drawn).convert("RGB").quantize(_TONES, image.Quantize.MAXCOVERAGE, dither=image.Dither.NONE)
+    few.save(path, optimize=True)
