@@ -27,6 +27,7 @@ from recontour.cli import (
     review,
     run,
     train,
+    watch,
 )
 from recontour.cli.app import app
 from recontour.cli.screen import show_error, show_unforeseen, stderr

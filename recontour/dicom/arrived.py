@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from recontour.dicom.cohort import moment, scanned_at
-from recontour.dicom.files import numbers, patient_of, text
+from recontour.dicom.files import DIRECTORY, STARTS_WITHOUT_PREAMBLE, numbers, patient_of, read_header, text
 from recontour.dicom.references import PatientHeader
 from recontour.dicom.slices import CT_IMAGE, MULTI_FRAME, is_localiser
 from recontour.dicom.structures import RT_STRUCTURE_SET
@@ -23,7 +23,7 @@ from recontour.settings import METHODS
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-Kind = Literal["ct", "localiser", "structures", "other"]
+Kind = Literal["ct", "localiser", "structures", "ours", "other"]
 
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _LONGEST_UID = 64  # PS3.5 9.1
@@ -33,6 +33,7 @@ _NEEDED_BY = {
     "ct": ("FrameOfReferenceUID", "PixelData"),
     "localiser": (),
     "structures": ("StructureSetROISequence", "ROIContourSequence"),
+    "ours": (),
     "other": (),
 }
 _PLACE = ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept")
@@ -56,9 +57,12 @@ class ArrivedStructures:
 
 @dataclass(frozen=True)
 class Arrived:
-    """One object. digest: of all but the file meta information, which every sender writes anew. essence: of a CT image,
-    of what it shows, where, and of whom; "" for all else. position_mm: of a single slice along its normal, None
-    where it has none. scanned: "YYYYMMDDHHMMSSFFFFFF" or ""."""
+    """One object.
+
+    digest: of all but the file meta information, which every sender writes anew. essence: of a CT image, of what it
+    shows, where, and of whom; "" for all else. position_mm: of a single slice along its normal, None where it has
+    none. scanned: "YYYYMMDDHHMMSSFFFFFF" or "". ours: whether recontour wrote it.
+    """
 
     kind: Kind
     sop_class_uid: str
@@ -118,12 +122,12 @@ def _refused(found: str) -> ScanRefused:
     return ScanRefused(found, where="received object", allowed="a whole DICOM object, sent again")
 
 
-def _read(data: bytes) -> Dataset:
+def _read(data: bytes, force: bool = False) -> Dataset:
     import pydicom as untyped
 
     pydicom = cast(Any, untyped)
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE  # its warnings quote values
-    return pydicom.dcmread(io.BytesIO(data))
+    return pydicom.dcmread(io.BytesIO(data), force=force)
 
 
 def _check_whole(dataset: Dataset) -> None:
@@ -226,7 +230,46 @@ def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
 
 def uid_of(path: Path) -> str:
     """The SOP instance UID of a DICOM file; "" where it has none."""
-    from recontour.dicom.files import read_header
-
     header = read_header(path)
     return "" if header is None else text(header, "SOPInstanceUID")
+
+
+def series_uid_of(path: Path) -> str:
+    """The series of a DICOM file that may not be whole yet; "" where that cannot be told."""
+    try:
+        header = read_header(path)
+    except RecontourError:
+        return ""
+    return "" if header is None else text(header, "SeriesInstanceUID")
+
+
+def as_part_10(data: bytes) -> bytes | None:
+    """The bytes of a file as a DICOM file with its preamble; None where it is no DICOM, or an index of other files.
+
+    Files from before part 10 have no preamble: they are written anew with one, encoded as they are. Raises ScanRefused
+    where such a one cannot be read.
+    """
+    if data[128:132] == b"DICM":
+        return None if DIRECTORY.encode() in data[:1024] else data
+    if not data.startswith(STARTS_WITHOUT_PREAMBLE):
+        return None
+    try:
+        return _with_preamble(_read(data, force=True))
+    except Exception as error:
+        raise _refused("a damaged file without a preamble") from error
+
+
+def _with_preamble(dataset: Dataset) -> bytes | None:
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+    if "SOPClassUID" not in dataset:
+        return None
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    if syntax is None:
+        syntax = ImplicitVRLittleEndian if dataset.original_encoding[0] else ExplicitVRLittleEndian
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    out = io.BytesIO()
+    dataset.save_as(out, enforce_file_format=True)
+    return out.getvalue()

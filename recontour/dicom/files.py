@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 # Files from before Part 10 have no preamble: group 0002 or 0008 with a low element.
-_STARTS_WITHOUT_PREAMBLE = tuple(bytes((group, 0, element, 0)) for group in (2, 8) for element in range(25))
-_DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR: an index of files, holds no image
+STARTS_WITHOUT_PREAMBLE = tuple(bytes((group, 0, element, 0)) for group in (2, 8) for element in range(25))
+DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR: an index of files, holds no image
 
 
 def files_in(folder: Path, ignore: Iterable[Path] = ()) -> Iterator[Path]:
@@ -55,7 +55,7 @@ def read_header(path: Path, refused: type[InputRefused] = ScanRefused) -> Datase
         raise damaged
     try:
         header = read_dataset(path, with_pixels=False)
-        if "DirectoryRecordSequence" in header or text(header.file_meta, "MediaStorageSOPClassUID") == _DIRECTORY:
+        if "DirectoryRecordSequence" in header or text(header.file_meta, "MediaStorageSOPClassUID") == DIRECTORY:
             return None
         if "SOPClassUID" not in header:
             raise damaged
@@ -114,6 +114,6 @@ def _kind(path: Path) -> str:
     """ "dicom", "other", or "empty": named as DICOM but without content that could be."""
     with path.open("rb") as file:
         start = file.read(132)
-    if start[128:] == b"DICM" or start[:4] in _STARTS_WITHOUT_PREAMBLE:
+    if start[128:] == b"DICM" or start[:4] in STARTS_WITHOUT_PREAMBLE:
         return "dicom"
     return "empty" if path.suffix.lower() in (".dcm", ".dicom") else "other"

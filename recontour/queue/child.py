@@ -53,11 +53,13 @@ def _run(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
             out=folder / RTSTRUCT,
             settings=settings_from(asked["settings"]),
             chosen_rois=asked["chosen_rois"],
+            only=tuple(asked["only"]),
+            skip=tuple(asked["skip"]),
             planning_series=asked["planning_series"],
             daily_series=asked["daily_series"],
             structures=asked["structures"],
             registration=folder / REGISTRATION,
-            report=ReportRequest(folder / REPORT),
+            report=ReportRequest(folder / REPORT, pseudonym_key=Path(key) if (key := asked["pseudonym_key"]) else None),
         )
     )
     lost = result.report_failure

@@ -12,7 +12,7 @@ from typing import Literal
 from recontour.errors import UsageError
 from recontour.queue.database import notice
 from recontour.queue.owner import Owner, is_gone
-from recontour.queue.spool import Spool
+from recontour.queue.spool import TWO_VERSIONS, Spool
 
 JobState = Literal["waiting", "ready", "running", "done", "failed"]
 DeliveryState = Literal["due", "sending", "sent", "gave up"]
@@ -144,9 +144,16 @@ class Jobs:
         failed after MOST_RETRIES. Whether it is ready again."""
         return self._again(job, "retries", MOST_RETRIES, message, RETRY_S)
 
+    def release(self, job: Job) -> None:
+        """Ready again as if it had never been claimed: whoever ran it was asked to stop."""
+        with self._database.changing() as changes:
+            sql = "UPDATE jobs SET state = 'ready', owner = '', changed = ? "
+            self._still_ours(changes, sql, (time.time(),), job)
+
     def requeue(self, job_id: int) -> None:
         """A person asks for it: a failed or done job is matched and run once more, with all that is here now; what of
-        its earlier results was not delivered yet will not be. Raises UsageError for one in another state."""
+        its earlier results was not delivered yet will not be. Of an image that came in two versions the first is
+        used. Raises UsageError for a job in another state."""
         with self._database.changing() as changes:
             sql = (
                 "UPDATE jobs SET state = 'waiting', message = 'asked for again', light = '', crashes = 0, kills = 0, "
@@ -155,6 +162,12 @@ class Jobs:
             if changes.execute(sql, (time.time(), job_id)).rowcount:
                 changes.execute("DELETE FROM notices WHERE kind = 'late images' AND subject = ?", (f"job {job_id}",))
                 changes.execute("DELETE FROM deliveries WHERE job_id = ? AND state IN ('due', 'gave up')", (job_id,))
+                changes.execute(
+                    "UPDATE series SET trouble = '' WHERE trouble = ? AND series_uid IN "
+                    "(SELECT daily_series_uid FROM jobs WHERE id = ? UNION "
+                    "SELECT planning_series_uid FROM jobs WHERE id = ?)",
+                    (TWO_VERSIONS, job_id, job_id),
+                )
                 return
         state = self.get(job_id).state
         raise UsageError(f"job {job_id} is {state}", where="queue", allowed="a job that is failed or done")
@@ -165,11 +178,15 @@ class Jobs:
         sql = f"SELECT * FROM deliveries {where} ORDER BY id"
         return [self._delivery(row) for row in self._database.rows(sql, [state][: bool(state)])]
 
-    def due(self, now: float) -> list[Delivery]:
-        """What is to be sent now, claimed for this object: to be answered with `sent` or `failed`, each."""
+    def due(self, now: float, destination: str | None = None) -> list[Delivery]:
+        """What is to be sent now, to any destination or to one, claimed for this object: to be answered with `sent` or
+        `failed`, each."""
         with self._database.changing() as changes:
-            sql = "SELECT * FROM deliveries WHERE state = 'due' AND next_try <= ? ORDER BY id"
-            rows = changes.execute(sql, (now,)).fetchall()
+            sql = (
+                "SELECT * FROM deliveries WHERE state = 'due' AND next_try <= ? "
+                "AND destination = ifnull(?, destination) ORDER BY id"
+            )
+            rows = changes.execute(sql, (now, destination)).fetchall()
             sql = "UPDATE deliveries SET state = 'sending', owner = ? WHERE id = ?"
             changes.executemany(sql, [(self._owner.token, row["id"]) for row in rows])
         return [self._delivery(row, "sending") for row in rows]

@@ -21,6 +21,7 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from recontour.dicom.arrived import Arrived
 
 FOLDERS = ("incoming", "series", "aside", "jobs", "owners")
+TWO_VERSIONS = "an image of it came in two versions"
 _AT_ONCE = 500  # UIDs in one question
 _FORGOTTEN_S = 3600.0  # a part that nobody has written to for so long is nobody's
 
@@ -78,6 +80,15 @@ class Spool:
         arrived = read_arrived(data)
         if arrived.sop_instance_uid != sop_instance_uid.strip(" \0"):
             raise ScanRefused("an object that is not the one it was called", where="SOPInstanceUID")
+        return self._keep(data, arrived, sender, received)
+
+    def keep_file(self, data: bytes, sender: str, received: float | None = None) -> Kept:
+        """As `keep`, where nobody says what the object is called but the object itself."""
+        from recontour.dicom.arrived import read_arrived
+
+        return self._keep(data, read_arrived(data), sender, received)
+
+    def _keep(self, data: bytes, arrived: Arrived, sender: str, received: float | None) -> Kept:
         at = time.time() if received is None else received
         if self._digest_of(arrived.sop_instance_uid) is None:
             try:
@@ -191,7 +202,7 @@ def _is_there(changes: sqlite3.Connection, sop_uid: str) -> bool:
 
 
 def _record(changes: sqlite3.Connection, arrived: Arrived, path: str, size: int, sender: str, at: float) -> None:
-    a = arrived
+    a = arrived if arrived.kind != "other" or not arrived.ours else replace(arrived, kind="ours")
     changes.execute(
         "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (a.sop_instance_uid, a.series_uid, a.kind, a.sop_class_uid, a.digest, a.essence, path, size, a.position_mm,
@@ -256,8 +267,7 @@ def _record_conflict(changes: sqlite3.Connection, arrived: Arrived, at: float) -
         text = "an image came again, the same but for words in its header; the first one is used, the other lies aside"
     else:
         text = "an object came again under its UID with another content: nobody can say which is true"
-        sql = "UPDATE series SET trouble = 'an image of it came in two versions' WHERE series_uid = ?"
-        changes.execute(sql, (row["series_uid"],))
+        changes.execute("UPDATE series SET trouble = ? WHERE series_uid = ?", (TWO_VERSIONS, row["series_uid"]))
         sql = "UPDATE structures SET trouble = 'it came in two versions' WHERE sop_uid = ? AND trouble = ''"
         changes.execute(sql, (arrived.sop_instance_uid,))
     notice(changes, "conflict", row["series_uid"], text, at)

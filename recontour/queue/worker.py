@@ -11,31 +11,40 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from recontour.disk import sync_folder
-from recontour.queue.child import OUTCOME, REQUEST
+from recontour.queue.child import OUTCOME, REQUEST, RTSTRUCT
 from recontour.queue.jobs import Job, Jobs
 from recontour.queue.spool import Spool
 from recontour.settings import Settings
 
-DICOM = ("*.dcm",)
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What holds for every job, beside the settings. chosen_rois, only, skip: as for StudyRequest; pseudonym_key: as
+    for ReportRequest. deliver: patterns of the names of files that are delivered; all stay in the job's folder."""
+
+    chosen_rois: Mapping[str, str] = field(default_factory=dict[str, str])
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    pseudonym_key: Path | None = None
+    deliver: tuple[str, ...] = ("*.dcm",)
 
 
 def run_next(
     jobs: Jobs,
     settings: Settings,
     destinations: Sequence[str],
+    options: RunOptions | None = None,
     now: float | None = None,
-    chosen_rois: Mapping[str, str] | None = None,
-    deliver: Sequence[str] = DICOM,
 ) -> bool:
     """Claims the next job, runs it, and makes its results due for every destination; False where none is ready.
 
-    deliver: patterns of the names of files that are delivered; all stay in the job's folder. chosen_rois: as for
-    StudyRequest. A job that is refused fails; one whose process ends without a word is run once more; one that lacked
-    room on the disk or memory is put off.
+    A job that is refused fails; one whose process ends without a word is run once more; one that lacked room on the
+    disk or memory is put off. Where this is interrupted, by Ctrl-C or an exception of a signal, the job is ready again.
     """
     job = jobs.next(now)
     if job is None:
@@ -43,24 +52,21 @@ def run_next(
     claimed = jobs.claim(job.id, now)
     if claimed is None:
         return True
-    _run(jobs, claimed, settings, destinations, dict(chosen_rois or {}), deliver)
+    try:
+        _run(jobs, claimed, settings, destinations, options or RunOptions())
+    except BaseException:
+        jobs.release(claimed)
+        raise
     return True
 
 
-def _run(
-    jobs: Jobs,
-    job: Job,
-    settings: Settings,
-    destinations: Sequence[str],
-    chosen_rois: dict[str, str],
-    deliver: Sequence[str],
-) -> None:
+def _run(jobs: Jobs, job: Job, settings: Settings, destinations: Sequence[str], options: RunOptions) -> None:
     try:
-        _lay_out(jobs.spool, job, settings, chosen_rois)
+        _lay_out(jobs.spool, job, settings, options)
         status = _in_child(job.folder)
         outcome = _outcome(job.folder)
         shutil.rmtree(job.folder / "input", ignore_errors=True)
-        files = _results(job.folder, deliver) if outcome and "light" in outcome else []
+        files = _results(job.folder, options.deliver) if outcome and "light" in outcome else []
     except OSError as error:
         jobs.put_off(job, f"the queue's folder: {error.strerror or type(error).__name__}")
         return
@@ -74,7 +80,7 @@ def _run(
         jobs.fail(job, outcome["error"])
 
 
-def _lay_out(spool: Spool, job: Job, settings: Settings, chosen_rois: dict[str, str]) -> None:
+def _lay_out(spool: Spool, job: Job, settings: Settings, options: RunOptions) -> None:
     """input/planning and input/daily: what belongs to the job and nothing else, linked, and request.json."""
     shutil.rmtree(job.folder, ignore_errors=True)
     structures = spool.file_of(job.structures_uid)
@@ -86,7 +92,10 @@ def _lay_out(spool: Spool, job: Job, settings: Settings, chosen_rois: dict[str, 
             _link(file, folder / file.name)
     asked = {
         "settings": settings.as_dict(),
-        "chosen_rois": chosen_rois,
+        "chosen_rois": dict(options.chosen_rois),
+        "only": options.only,
+        "skip": options.skip,
+        "pseudonym_key": str(options.pseudonym_key.absolute()) if options.pseudonym_key else None,
         "planning_series": job.planning_series_uid,
         "daily_series": job.daily_series_uid,
         "structures": job.structures_uid,
@@ -125,7 +134,7 @@ def _results(folder: Path, deliver: Sequence[str]) -> list[tuple[Path, str]]:
     from recontour.dicom.arrived import uid_of
 
     found: list[tuple[Path, str]] = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*"), key=lambda p: (p.name != RTSTRUCT, p)):  # the contours go first
         if path.is_dir() or path.name in (REQUEST, OUTCOME):
             continue
         with path.open("rb") as file:
