@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,14 +11,19 @@ import pytest
 
 from recontour.errors import AlignmentFailed, UsageError
 from recontour.evaluate import cases
-from recontour.evaluate.cases import Case, Pair, read_journal, run_accuracy
-from recontour.evaluate.scores import Score, score, slices_of, summarise
-from recontour.evaluate.tables import Outcome, markdown_of
+from recontour.evaluate.cases import Case, Found, Method, Pair, Task, own_method, run_accuracy
+from recontour.evaluate.journal import read_journal, roi_facts
+from recontour.evaluate.judged import judge_propagation
+from recontour.evaluate.scores import score, slices_of, summarise
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.phantom.motion import MovedScan
+from recontour.pipeline import Stopwatch
+from recontour.qa.checks import judge
+from recontour.settings import Settings
+from recontour.study import StudyRequest, compute, load
 
 GRID = Grid.of((24, 40, 44), (2.0, 1.2, 1.0), (-22.0, -24.0, -24.0))
 TIGHT = Grid.around((-19, -18, -17), (23, 20, 20), 1.0)
@@ -36,12 +40,12 @@ def pair() -> Pair:
     truth = {"Vescica": ball(TIGHT, 14), "Prostata": ball(TIGHT, 9), "CTV": ball(TIGHT, 10)}
     planned = {name: ball(GRID, 10) for name in truth}
     moved = MovedScan(scan, truth, Affine.identity(), Field.zero(TIGHT))
-    return Pair("phantom", scan, planned, ORGANS, moved)
+    return Pair("phantom", scan, planned, ORGANS, moved, "Luca")
 
 
-def grown(case: Case, by_mm: float) -> tuple[dict[str, LevelSet], float]:
+def grown(case: Case, by_mm: float) -> Found:
     radii = {"Vescica": 14, "Prostata": 9}
-    return {name: ball(case.region, radius + by_mm) for name, radius in radii.items()}, 2.5 * by_mm
+    return Found({name: ball(case.region, radius + by_mm) for name, radius in radii.items()}, 2.5 * by_mm)
 
 
 def test_scores_of_a_known_growth_on_another_grid() -> None:
@@ -118,7 +122,7 @@ def aligned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_a_cut_run_goes_on_where_it_stopped(tmp_path: Path, aligned: list[int]) -> None:
-    markdown, table = tmp_path / "accuracy.md", tmp_path / "accuracy.csv"
+    journal = tmp_path / "accuracy.jsonl"
     made: list[str] = []
     runs: list[str] = []
 
@@ -126,42 +130,46 @@ def test_a_cut_run_goes_on_where_it_stopped(tmp_path: Path, aligned: list[int]) 
         made.append(name)
         return pair()
 
-    def counted(case: Case) -> tuple[dict[str, LevelSet], float]:
+    def counted(case: Case) -> Found:
         runs.append("a")
         return grown(case, 0.5)
 
-    pairs = {name: (lambda name=name: maker(name)) for name in ("p1", "p2")}
-    first = run_accuracy({"p1": pairs["p1"]}, {"half": counted}, markdown, table)
-    journal = table.with_suffix(".jsonl")
+    def tasks(names: list[str], methods: dict[str, Method]) -> dict[str, Task]:
+        return {name: Task(lambda name=name: maker(name), methods) for name in names}
+
+    half, one = {"half": Method(counted)}, {"one": Method(lambda case: grown(case, 1.0))}
+    first = run_accuracy(tasks(["p1"], half), journal)
     journal.write_text(journal.read_text() + '{"pair": "p2", "meth')  # power went while it was written
-    again = run_accuracy(pairs, {"half": counted, "one": lambda case: grown(case, 1.0)}, markdown, table)
+    again = run_accuracy(tasks(["p1", "p2"], half | one), journal)
     assert again[0] == first[0]
     assert (made, len(runs), len(aligned)) == (["p1", "p1", "p2"], 2, 3)
     assert [(o.pair, o.method) for o in again] == [("p1", "half"), ("p1", "one"), ("p2", "half"), ("p2", "one")]
-    third = run_accuracy(pairs, {"half": counted, "one": counted}, markdown, table)
-    assert third == again
+    assert again[1].organs[0].score.msd_mm == pytest.approx(1.0, abs=0.03)
+    assert run_accuracy(tasks(["p1", "p2"], half | one), journal) == again
+    elsewhere = tmp_path / "part.jsonl"
+    assert run_accuracy(tasks(["p1", "p2"], half), elsewhere, others=[journal]) == [again[0], again[2]]
     assert len(made) == 3
-    rows = list(csv.DictReader(io.StringIO(table.read_text())))
-    assert [(r["pair"], r["method"], r["organ"]) for r in rows][:3] == [
-        ("p1", "half", "bladder"),
-        ("p1", "half", "prostate"),
-        ("p1", "one", "bladder"),
-    ]
-    assert float(rows[2]["msd_mm"]) == pytest.approx(1.0, abs=0.03)
-    assert "| bladder | one | 1.00 |" in markdown.read_text()
-    assert "| one | 2.5 | 2.5 | 0 |" in markdown.read_text()
+    assert not elsewhere.exists()
+
+
+def test_each_pair_has_methods_of_its_own(tmp_path: Path, aligned: list[int]) -> None:
+    half, one = ({name: Method(lambda case, mm=mm: grown(case, mm))} for name, mm in (("half", 0.5), ("one", 1.0)))
+    found = run_accuracy({"p1": Task(pair, half), "p2": Task(pair, half | one)}, tmp_path / "a.jsonl", "an abacus")
+    assert [(o.pair, o.method) for o in found] == [("p1", "half"), ("p2", "half"), ("p2", "one")]
+    assert {(o.machine, o.man, o.group) for o in found} == {("an abacus", "Luca", "phantom")}
 
 
 def test_a_failure_counts_as_lost_and_does_not_stop_the_rest(tmp_path: Path, aligned: list[int]) -> None:
-    def fails(case: Case) -> tuple[dict[str, LevelSet], float]:
+    def fails(case: Case) -> Found:
         raise RuntimeError("elastix gave up")
 
-    methods = {"rival": fails, "ours": lambda case: grown(case, 0.0)}
-    found = run_accuracy({"p": pair}, methods, tmp_path / "a.md", tmp_path / "a.csv")
-    assert [(o.method, o.error) for o in found] == [("rival", "elastix gave up"), ("ours", "")]
-    text = (tmp_path / "a.md").read_text()
-    assert "| bladder | rival | lost | lost | lost | lost | lost | lost | 0.000 | 0.000 |" in text
-    assert "| rival | nan | nan | 1 |" in text
+    methods = {"rival": Method(fails), "ours": Method(lambda case: grown(case, 0.0), own=True)}
+    found = run_accuracy({"p": Task(pair, methods)}, tmp_path / "a.jsonl")
+    assert [(o.method, o.error, o.own) for o in found] == [("rival", "elastix gave up", False), ("ours", "", True)]
+    assert [(o.score.organ, o.score.msd_mm, o.score.dice) for o in found[0].organs] == [
+        ("bladder", math.inf, 0.0),
+        ("prostate", math.inf, 0.0),
+    ]
     assert read_journal(tmp_path / "a.jsonl") == found
 
 
@@ -170,24 +178,70 @@ def test_an_alignment_that_fails_fails_every_method(tmp_path: Path, monkeypatch:
         raise AlignmentFailed("no overlap")
 
     monkeypatch.setattr(cases, "align_scans", lost)
-    found = run_accuracy({"p": pair}, {"ours": lambda case: grown(case, 0.0)}, tmp_path / "a.md", tmp_path / "a.csv")
+    found = run_accuracy({"p": Task(pair, {"ours": Method(lambda case: grown(case, 0.0))})}, tmp_path / "a.jsonl")
     assert [o.error for o in found] == ["no overlap"]
-    assert all(math.isinf(s.msd_mm) for s in found[0].scores)
+    assert all(math.isinf(o.score.msd_mm) for o in found[0].organs)
 
 
-def test_a_journal_with_other_measures_is_refused(tmp_path: Path) -> None:
-    journal = tmp_path / "a.jsonl"
-    journal.write_text('{"pair": "p", "group": "g", "method": "m", "seconds": 1.0, "align_seconds": 1.0, '
-                       '"scores": [{"organ": "bladder", "msd_mm": 1.0}], "error": ""}\n')  # fmt: skip
-    with pytest.raises(UsageError, match=r"another version.*a\.jsonl"):
-        read_journal(journal)
+def test_volumes_of_plan_and_day(tmp_path: Path, aligned: list[int]) -> None:
+    outcome = run_accuracy({"p": Task(pair, {"m": Method(lambda case: grown(case, 0.0))})}, tmp_path / "a.jsonl")[0]
+    bladder = outcome.organs[0]
+    assert (bladder.roi, bladder.score.organ) == ("Vescica", "bladder")
+    assert bladder.planned_ml == pytest.approx(4 / 3 * np.pi * 10**3 / 1000, rel=0.01)
+    assert bladder.score.reference_volume_ml == pytest.approx(4 / 3 * np.pi * 14**3 / 1000, rel=0.01)
+    assert (bladder.jacobian_sd, bladder.folding, bladder.facts, bladder.light) == (None, None, None, "")
 
 
-def test_groups_have_tables_of_their_own() -> None:
-    def one(group: str, msd_mm: float) -> Outcome:
-        row = Score("rectum", msd_mm, 2.0, 3.0, 0.9, 1.0, 0.8, 0.9, 100.0, 50.0, 50.0)
-        return Outcome(group + "-1", group, "ours", 3.0, 1.0, (row,))
+def test_the_field_is_judged_inside_the_true_organ(tmp_path: Path, aligned: list[int]) -> None:
+    """u = a/2 (x - cx)^2 along x: its determinant is 1 + a (x - cx). Over a ball of radius r its sd is a r / sqrt(5),
+    and beyond cx - 1 / a it is negative: in a cap of the height h = r - 1 / a, which is h^2 (3 r - h) / (4 r^3) of it."""
+    slope = 1 / 7.5
 
-    text = markdown_of([one("real", 0.25), one("phantom", 0.5)])
-    assert text.index("## real: 1 pair") < text.index("| rectum | ours | 0.25 |") < text.index("## phantom")
-    assert "| rectum | ours | 0.50 | 0.50 ± 0.00 | 0.50 | 0.50 | 2.00 | 2.00 | 0.900 | 0.900 |" in text
+    def bent(case: Case) -> Found:
+        field = Field.zero(case.region)
+        field.array[0] = slope / 2 * (case.region.points()[..., 0] - 2.0) ** 2
+        return replace(grown(case, 3.0), field_daily_to_planning=field)
+
+    bladder = run_accuracy({"p": Task(pair, {"m": Method(bent)})}, tmp_path / "a.jsonl")[0].organs[0]
+    assert bladder.jacobian_sd == pytest.approx(slope * 14 / math.sqrt(5), rel=0.02)
+    assert bladder.folding == pytest.approx(6.5**2 * (3 * 14 - 6.5) / (4 * 14**3), rel=0.05)
+
+
+def test_both_paths_are_scored(tmp_path: Path, aligned: list[int]) -> None:
+    def two(case: Case) -> Found:
+        paths = {"registration": grown(case, 2.0).level_sets, "segmentation": {"Vescica": ball(case.region, 15)}}
+        return replace(grown(case, 0.0), paths=paths)
+
+    organs = run_accuracy({"p": Task(pair, {"m": Method(two)})}, tmp_path / "a.jsonl")[0].organs
+    assert [(p.path, round(p.msd_mm, 1)) for p in organs[0].paths] == [("registration", 2.0), ("segmentation", 1.0)]
+    assert [p.path for p in organs[1].paths] == ["registration"]
+
+
+def test_our_own_method_is_judged_as_run_judges_it(phantom: Path, tmp_path: Path) -> None:
+    request = StudyRequest(
+        phantom / "planning", phantom / "daily", tmp_path / "rtstruct.dcm", Settings(method="affine")
+    )
+    computed = compute(load(request, Stopwatch()), Stopwatch())
+    planned, daily = computed.loaded.planned, computed.loaded.daily.volume
+    found = judge_propagation(list(planned.shapes), computed.result, planned.scan.volume, daily, request.settings.qa)
+    assert found.facts == computed.judged.facts
+    assert found.verdicts == computed.judged.verdicts
+    assert len({verdict.light for verdict in found.verdicts.values()}) > 1  # or the comparison says little
+
+
+def test_our_own_method_tells_all_that_the_journal_keeps(tmp_path: Path, aligned: list[int]) -> None:
+    opened: list[str] = []
+    settings = Settings(method="affine")
+
+    def model(case: Case) -> None:
+        opened.append(case.pair.man)
+
+    tasks = {"p": Task(pair, {"ours": own_method(settings, model)})}
+    outcome = run_accuracy(tasks, tmp_path / "a.jsonl")[0]
+    assert (outcome.own, opened) == (True, ["Luca"])
+    assert outcome.seconds == pytest.approx(sum(outcome.stages.values()))
+    assert {"rotation_degrees", "metal_now_ml"} <= set(outcome.study)
+    bladder = outcome.organs[0]
+    assert bladder.facts is not None
+    assert bladder.facts["after_ml"] == pytest.approx(bladder.score.volume_ml, rel=0.02)
+    assert judge(roi_facts(bladder.facts), settings.qa).light == bladder.light

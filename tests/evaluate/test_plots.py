@@ -54,7 +54,7 @@ def test_the_bladder_has_filled_by_so_much() -> None:
 
 
 def test_axes_have_units_and_labels_do_not_overlap() -> None:
-    with plots._style():
+    with plots.style():
         figure = plots._score_figure(rows())
         figure.canvas.draw()
         labels = [axes.get_xlabel() for axes in figure.axes]
