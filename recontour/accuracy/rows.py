@@ -59,8 +59,8 @@ def strongest_elastix(outcomes: Sequence[Outcome]) -> str | None:
 
 def mean_of_medians(outcomes: Sequence[Outcome], method: str) -> float:
     """Of the MSD, mm, over the organs."""
-    medians = [np.median(scores(outcomes, method, organ, MSD)) for organ in organs_of(outcomes)]
-    return float(np.mean(medians))
+    values = [scores(outcomes, method, organ, MSD) for organ in organs_of(outcomes)]
+    return float(np.mean([np.median(found) for found in values if found]))
 
 
 def on_pairs_of(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:

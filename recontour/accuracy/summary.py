@@ -92,7 +92,7 @@ def aims_of(outcomes: Sequence[Outcome]) -> str:
 def _aim_rows(group: str, members: Sequence[Outcome], method: str) -> list[list[str]]:
     same = on_pairs_of(members, method)
     rows: list[list[str]] = []
-    for organ in organs_of(same):
+    for organ in organs_of(o for o in same if o.method == method):
         ours = float(np.mean(scores(same, method, organ, MSD)))
         row = [group, method, named(organ), number(ours, 2)]
         paper, affine = PAPER_MM.get(organ), scores(same, "affine", organ, MSD)

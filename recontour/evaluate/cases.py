@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from recontour.errors import RecontourError
-from recontour.evaluate.journal import OrganOutcome, Outcome, PathOutcome, append_outcome, read_journals
+from recontour.evaluate.journal import OrganOutcome, Outcome, PathOutcome, append_outcome, as_json, read_journals
 from recontour.evaluate.judged import Judged, judge_propagation
 from recontour.evaluate.scores import score_one, slices_of
 from recontour.geometry.affine import Affine
@@ -194,7 +194,7 @@ def _run_method(name: str, label: str, method: Method, case: Case, machine: str)
         machine=machine,
         note=found.note,
         stages=dict(found.stages),
-        study=asdict(found.judged.study) if found.judged else {},
+        study=as_json(found.judged.study) if found.judged else {},
     )
 
 
@@ -228,7 +228,7 @@ def _organ(pair: Pair, roi: str, found: Found) -> OrganOutcome:
         folding=folding,
         light=verdict.light if verdict else "",
         reasons=verdict.reasons if verdict else (),
-        facts=asdict(found.judged.facts[roi]) if found.judged else None,
+        facts=as_json(found.judged.facts[roi]) if found.judged else None,
         paths=tuple(paths),
     )
 

@@ -27,7 +27,7 @@ from typing import Any, cast
 
 from recontour.errors import UsageError
 from recontour.evaluate.scores import Score
-from recontour.qa.checks import RoiFacts
+from recontour.qa.checks import RoiFacts, StudyFacts
 
 
 @dataclass(frozen=True)
@@ -115,6 +115,11 @@ def append_outcome(journal: Path, outcome: Outcome) -> None:
             file.seek(-1, 2)
         fresh = file.read(1) in (b"", b"\n")
         file.write((("" if fresh else "\n") + json.dumps(asdict(outcome)) + "\n").encode())
+
+
+def as_json(facts: RoiFacts | StudyFacts) -> dict[str, Any]:
+    """By name, as JSON gives them back."""
+    return cast("dict[str, Any]", json.loads(json.dumps(asdict(facts))))
 
 
 def roi_facts(raw: Mapping[str, Any]) -> RoiFacts:

@@ -194,7 +194,7 @@ def test_volumes_of_plan_and_day(tmp_path: Path, aligned: list[int]) -> None:
 
 def test_the_field_is_judged_inside_the_true_organ(tmp_path: Path, aligned: list[int]) -> None:
     """u = a/2 (x - cx)^2 along x: its determinant is 1 + a (x - cx). Over a ball of radius r its sd is a r / sqrt(5),
-    and beyond cx - 1 / a it is negative: in a cap of the height h = r - 1 / a, which is h^2 (3 r - h) / (4 r^3) of it."""
+    and beyond cx - 1 / a it is negative: a cap of the height h = r - 1 / a, which is h^2 (3 r - h) / (4 r^3) of it."""
     slope = 1 / 7.5
 
     def bent(case: Case) -> Found:

@@ -16,7 +16,7 @@ from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.resample import transform_points
 from recontour.phantom.anatomy import ROI_NAMES
-from recontour.phantom.scans import write_moved, write_phantom
+from recontour.phantom.scans import phantom_pair, write_moved, write_phantom
 
 COARSE = (6.0, 3.6, 3.6)
 
@@ -89,3 +89,12 @@ def test_nothing_is_left_where_it_fails(tmp_path: Path) -> None:
     with pytest.raises(ScanRefused):
         write_moved(tmp_path / "out", tmp_path / "empty", 1)
     assert os.listdir(tmp_path) == ["empty"]
+
+
+def test_a_man_has_other_days() -> None:
+    """The same planning scan; another day moves it otherwise, as the man of that seed would be moved."""
+    (planning, _, first), (again, _, other) = (phantom_pair(3, 1.0, COARSE, seed) for seed in (None, 8))
+    np.testing.assert_array_equal(planning.array, again.array)
+    assert (first.motion.seed, other.motion.seed) == (3, 8)
+    assert first.motion.bladder_factor != other.motion.bladder_factor
+    assert not first.volume.grid.same_as(other.volume.grid)
