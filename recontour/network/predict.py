@@ -25,6 +25,7 @@ from recontour.geometry.volume import Volume
 from recontour.network.architectures import Network
 from recontour.network.blocks import Conv
 from recontour.network.catalogue import LABELS, MOVING_LABELS
+from recontour.network.coarse import coarser_labels, coarser_scan, finer
 from recontour.network.device import choose_device
 from recontour.network.pages import pages_kept
 from recontour.network.released import ModelCard, ReleasedModel
@@ -74,12 +75,38 @@ def predict(
     low = _offset(fixed, moving, region)
     channels = _channels(model, fixed, moving, moving_labels)
     network = prepare(model.network, where_to, dtype)
-    tile = choose_tile(region.size, _voxels_that_fit(where_to, dtype))
-    block = _with_context(channels, low, region.size, tile)
-    with pages_kept():
-        pieces = run_in_tiles(network, torch.as_tensor(block, dtype=dtype), region.size, tile)
+    pieces = _run_at(round(model.card.spacing_mm), network, channels, low, region.size, dtype)
     field = Field(region, pieces["field"]) if "field" in pieces else None
     return Prediction(field, pieces.get("probabilities"))
+
+
+def _run_at(
+    factor: int,
+    network: Network,
+    channels: NDArray[np.float32],
+    low: NDArray[np.int64],
+    size: Index,
+    dtype: torch.dtype,
+) -> Pieces:
+    """What the network says of `size` voxels from voxel `low` on, in voxels `factor` times as large, brought back."""
+    first, count = (low, size) if factor == 1 else _blocks(factor, low, size)
+    where_to = next(network.parameters()).device
+    tile = choose_tile(count, _voxels_that_fit(where_to, dtype))
+    block = _with_context(channels, first, count, tile)
+    with pages_kept():
+        pieces = run_in_tiles(network, torch.as_tensor(block, dtype=dtype), count, tile)
+    if factor == 1:
+        return pieces
+    begin = cast("Index", tuple(int(a - factor * b) for a, b in zip(low, first, strict=True)))
+    return {name: finer(torch.as_tensor(piece), factor, begin, size).numpy() for name, piece in pieces.items()}
+
+
+def _blocks(factor: int, low: NDArray[np.int64], size: Index) -> tuple[NDArray[np.int64], Index]:
+    """The first block (z, y, x), and how many, whose centres surround `size` voxels from voxel `low` on."""
+    half = (factor - 1) / 2
+    first = np.floor((low - half) / factor).astype(np.int64)
+    z, y, x = (int(n) for n in np.ceil((low + size - 1 - half) / factor).astype(np.int64) - first + 1)
+    return first, (z, y, x)
 
 
 def choose_precision(precision: str, device: torch.device) -> torch.dtype:
@@ -185,7 +212,7 @@ def _offset(fixed: Volume, moving: Volume, region: Grid) -> NDArray[np.int64]:
 def _channels(
     model: ReleasedModel, fixed: Volume, moving: Volume, labels: NDArray[np.uint8] | None
 ) -> NDArray[np.float32]:
-    """(3, D, H, W): both scans and the labels as the network was trained on them."""
+    """(3, D, H, W): both scans and the labels as the network was trained on them, in its voxels."""
     if labels is None:
         if MOVING_LABELS in model.network.inputs + model.network.segmentation_inputs:
             raise UsageError("no planning labels", where=model.card.name, allowed="moving_labels for this model")
@@ -193,7 +220,11 @@ def _channels(
     if labels.shape != fixed.grid.size or int(labels.max(initial=0)) >= len(LABELS):
         found = f"labels of shape {labels.shape} up to {labels.max(initial=0)}"
         raise UsageError(found, where="moving_labels", allowed=f"shape {fixed.grid.size}, values below {len(LABELS)}")
-    return np.stack([scale_hu(fixed.array, model.card), scale_hu(moving.array, model.card), labels.astype(np.float32)])
+    scans, factor = (fixed.array, moving.array), round(model.card.spacing_mm)
+    if factor > 1:
+        scans = tuple(coarser_scan(torch.as_tensor(scan), factor).numpy() for scan in scans)
+        labels = coarser_labels(torch.as_tensor(labels), factor).numpy()
+    return np.stack([*(scale_hu(scan, model.card) for scan in scans), labels.astype(np.float32)])
 
 
 def scale_hu(array: NDArray[np.float32], card: ModelCard) -> NDArray[np.float32]:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from recontour.network.architectures import Network
 
 CARD, WEIGHTS, README = "card.toml", "weights.safetensors", "README.md"
+SPACINGS_MM = (1.0, 2.0)
 OutputPath = Literal["registration", "segmentation", "blend"]
 
 
@@ -32,7 +33,8 @@ class ModelCard:
     """What a model says of itself: the keys of card.toml.
 
     labels: the order of its segmentation channels and the values of its label map. spacing_mm: the isotropic grid
-    it works on. hu_window: HU are clipped to it and divided by 1000. path_per_organ: which output gives the contour.
+    it works on, 1 or 2 (network/coarse.py). hu_window: HU are clipped to it and divided by
+    1000. path_per_organ: which output gives the contour.
     segmentation_inputs: those of the cross-stitch network's segmentation path, empty: the daily scan alone.
     patient_key: of the planning scan that it was personalised for (dicom.references.scan_key); empty: for anybody.
     released: ISO date. training, scores: as written on the card (docs/models.md). limits: where not to trust it.
@@ -59,7 +61,7 @@ class ModelCard:
     def __post_init__(self) -> None:
         _known(self.name, "architecture", [self.architecture], tuple(ARCHITECTURES))
         _known(self.name, "labels", [self.labels], (LABELS,))
-        _known(self.name, "spacing_mm", [self.spacing_mm], (1.0,))
+        _known(self.name, "spacing_mm", [self.spacing_mm], SPACINGS_MM)
         _known(self.name, "path_per_organ", self.path_per_organ.values(), get_args(OutputPath))
         _known(self.name, "path_per_organ", self.path_per_organ, LABELS[1:])
         if len(self.hu_window) != 2 or not self.hu_window[0] < self.hu_window[1]:

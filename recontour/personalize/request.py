@@ -72,6 +72,7 @@ def settings_of(request: PersonalizeRequest, model_folder: Path, card: ModelCard
         steps=STEPS,
         batch=1,
         device=request.device,
+        spacing_mm=card.spacing_mm,
         hu_window=card.hu_window,
         validate_every=STEPS_BETWEEN_CHOICES,
         validation_pairs=CHOOSING_DAYS,
@@ -82,8 +83,16 @@ def settings_of(request: PersonalizeRequest, model_folder: Path, card: ModelCard
         optimiser=OptimiserSettings(learning_rate=5e-4, head_rate=4.0, beta2=0.99),
     )
     told: TrainSettings = filled(ours, read_toml(request.training)) if request.training else ours
-    fixed = replace(told, network=network, hu_window=card.hu_window, data=replace(told.data, folder=ours.data.folder))
+    fixed = replace(
+        told,
+        network=network,
+        spacing_mm=card.spacing_mm,
+        hu_window=card.hu_window,
+        data=replace(told.data, folder=ours.data.folder),
+    )
     if fixed != told or told.data.source != "patient":
-        allowed = "neither network, hu_window, data.source nor data.folder: the model and the patient have them"
+        allowed = (
+            "neither network, spacing_mm, hu_window, data.source nor data.folder: the model and the patient have them"
+        )
         raise SettingsError("a setting that is not free", where="--training", allowed=allowed)
     return told

@@ -14,7 +14,8 @@ class Batch:
     fixed, moving: (B, 1, n, n, n) float32, HU / 1000 within the window. fixed_labels, moving_labels: (B, 1, n, n, n)
     int64, values as in LABELS. known: (B, K) bool, which of LABELS are contoured in both scans of the pair; an organ
     that nobody contoured is not taught to be absent. motion: (B, 6, n, n, n) float32, mm, the true displacements from
-    the daily to the planning scan (x, y, z) and back (x, y, z); None where nobody knows them.
+    the daily to the planning scan (x, y, z) and back (x, y, z);
+    None where nobody knows them. spacing_mm: of the voxels.
     """
 
     fixed: Tensor
@@ -23,6 +24,7 @@ class Batch:
     moving_labels: Tensor
     known: Tensor
     motion: Tensor | None = None
+    spacing_mm: float = 1.0
 
     def both_ways(self) -> Batch:
         """Twice the batch: fixed and moving swapped in the second half (section III-B)."""
@@ -33,6 +35,7 @@ class Batch:
             cat([self.moving_labels, self.fixed_labels]),
             cat([self.known, self.known]),
             None if self.motion is None else cat([self.motion, self.motion.roll(3, dims=1)]),
+            self.spacing_mm,
         )
 
     def to(self, where: device) -> Batch:
@@ -48,4 +51,5 @@ class Batch:
             sent(self.moving_labels),
             sent(self.known),
             None if self.motion is None else sent(self.motion),
+            self.spacing_mm,
         )

@@ -18,6 +18,7 @@ from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid, Index
 from recontour.network.catalogue import LABELS
+from recontour.network.coarse import coarser_grid, coarser_labels, coarser_scan
 from recontour.network.warp import warp
 from recontour.train.dataset import ROIS
 from recontour.train.moved import CoarseDay
@@ -50,7 +51,7 @@ class TrueMotion:
 
 @dataclass(frozen=True, eq=False)
 class Day:
-    """A daily (fixed) and a planning (moving) scan on one 1 mm grid, on a device: 6 bytes a voxel, some 40 MB.
+    """A daily (fixed) and a planning (moving) scan on one grid, on a device: 6 bytes a voxel, some 40 MB at 1 mm.
 
     *_hu: (D, H, W) int16. *_labels: (D, H, W) uint8, values as in LABELS. voxels: label -> (N,) int32, where the daily
     scan shows that organ, as places in the flat array; organs that are out of sight have no entry. motion: the truth.
@@ -103,22 +104,29 @@ class Day:
         ]
 
 
-def dense_day(coarse: CoarseDay, device: torch.device) -> Day:
-    """Both scans and both label maps at 1 mm."""
+def dense_day(coarse: CoarseDay, device: torch.device, factor: int = 1) -> Day:
+    """Both scans and both label maps at 1 mm, or in voxels `factor` times as large."""
     on = _Device(device)
     fixed = spread(on.tensor(coarse.daily.array), coarse.daily.grid, coarse.scanned)
     aligned = coarse.affine_scanned_to_planning
     moving = on.resampled(coarse.planning.array, coarse.planning.grid, coarse.scanned, aligned)
     fixed_labels = _labels(coarse, on, coarse.affine_daily_to_planning, coarse.field_daily_to_planning)
     moving_labels = _labels(coarse, on, aligned, None)
+    grid = coarse.scanned
+    if factor > 1:
+        grid = coarser_grid(grid, factor)
+        fixed, moving = coarser_scan(fixed, factor), coarser_scan(moving, factor)
+        fixed_labels, moving_labels = coarser_labels(fixed_labels, factor), coarser_labels(moving_labels, factor)
     flat = fixed_labels.view(-1)
     voxels = {k: torch.nonzero(flat == k).view(-1).to(torch.int32) for k in range(1, len(LABELS))}
     seen = {label: places for label, places in voxels.items() if len(places)}
-    return Day(_whole(fixed), _whole(moving), fixed_labels, moving_labels, seen, true_motion(coarse, device))
+    return Day(_whole(fixed), _whole(moving), fixed_labels, moving_labels, seen, true_motion(coarse, grid, device))
 
 
-def true_motion(coarse: CoarseDay, device: torch.device) -> TrueMotion:
-    """With B the affine that the planning scan is shown under, y shows A(y + u(y)) = B(y + v(y)): v and its inverse."""
+def true_motion(coarse: CoarseDay, scanned: Grid, device: torch.device) -> TrueMotion:
+    """With B the affine that the planning scan is shown under, y shows A(y + u(y)) = B(y + v(y)): v and its inverse.
+
+    scanned: the grid of the scans that it is asked for on."""
     grid = Grid.around(*coarse.scanned.bounds_mm(), _LATTICE_MM)
     points = torch.as_tensor(np.moveaxis(grid.points(), -1, 0).astype(np.float32), device=device)
     u = spread(_Device(device).tensor(coarse.field_daily_to_planning.array), coarse.field_daily_to_planning.grid, grid)
@@ -129,7 +137,7 @@ def true_motion(coarse: CoarseDay, device: torch.device) -> TrueMotion:
     back = -forth
     for _ in range(_ROUNDS):
         back = -warp(forth, back, spacing_mm=_LATTICE_MM)
-    return TrueMotion(torch.cat([forth[0], back[0]]), grid, coarse.scanned)
+    return TrueMotion(torch.cat([forth[0], back[0]]), grid, scanned)
 
 
 def _whole(hu: Tensor) -> Tensor:

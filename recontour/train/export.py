@@ -82,6 +82,7 @@ def export_model(
         trained.network.architecture.name,
         trained.network.inputs,
         segmentation_inputs=trained.settings.network.segmentation_inputs,
+        spacing_mm=trained.settings.spacing_mm,
         hu_window=trained.settings.hu_window,
     )
     found = validated(ReleasedModel(card, trained.network.eval()), pairs, on_pair)

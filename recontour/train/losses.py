@@ -41,13 +41,14 @@ def loss_terms(output: Output, batch: Batch, loss: LossSettings, names: Sequence
 
 def _terms_at(k: int, output: Output, batch: Batch, loss: LossSettings, names: Sequence[str]) -> dict[str, Tensor]:
     terms: dict[str, Tensor] = {}
+    spacing_mm = batch.spacing_mm * STRIDES[k]
     if {SIMILARITY, BENDING, DICE_REGISTRATION, FIELD} & set(names):
         field, size = _field(output, k)
         if SIMILARITY in names:
-            moved = warp(batch.moving, field, STARTS[k], STRIDES[k])
-            terms[SIMILARITY] = similarity_loss(at_resolution(batch.fixed, k, size), moved, loss, float(STRIDES[k]))
+            moved = warp(batch.moving, field, STARTS[k], STRIDES[k], batch.spacing_mm)
+            terms[SIMILARITY] = similarity_loss(at_resolution(batch.fixed, k, size), moved, loss, spacing_mm)
         if BENDING in names:
-            terms[BENDING] = bending_energy(field, float(STRIDES[k]))
+            terms[BENDING] = bending_energy(field, spacing_mm)
         if FIELD in names:
             terms[FIELD] = field_loss(field, batch, k)
         if DICE_REGISTRATION in names:
@@ -59,7 +60,7 @@ def _terms_at(k: int, output: Output, batch: Batch, loss: LossSettings, names: S
             terms[DICE_SEGMENTATION] = dice_loss(probabilities, true_shares(batch, k, size), batch.known)
         if BOUNDARY in names:
             labels = at_resolution(batch.fixed_labels, k, size)
-            terms[BOUNDARY] = boundary_loss(probabilities, labels, batch.known, float(STRIDES[k]))
+            terms[BOUNDARY] = boundary_loss(probabilities, labels, batch.known, spacing_mm)
     return terms
 
 
@@ -69,7 +70,7 @@ def warped_shares(output: Output, batch: Batch, k: int) -> Tensor:
     A channel that is not known in a patch is 0 there, as in `true_shares`.
     """
     field, _ = _field(output, k)
-    return warp(_known_one_hot(batch.moving_labels, batch.known), field, STARTS[k], STRIDES[k])
+    return warp(_known_one_hot(batch.moving_labels, batch.known), field, STARTS[k], STRIDES[k], batch.spacing_mm)
 
 
 def true_shares(batch: Batch, k: int, size: Size) -> Tensor:

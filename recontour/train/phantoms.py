@@ -60,7 +60,9 @@ class PhantomSource:
         images, motion = parts[:4], parts[4:]
         fixed, moving, fixed_labels, moving_labels = (image[:, None] for image in images)
         known = torch.tensor([self._known] * len(patches), device=self.device)
-        return Batch(fixed, moving, fixed_labels, moving_labels, known, motion[0] if motion else None)
+        return Batch(
+            fixed, moving, fixed_labels, moving_labels, known, motion[0] if motion else None, self.settings.spacing_mm
+        )
 
     def close(self) -> None:
         """Ends the processes that make days."""
@@ -89,7 +91,7 @@ class PhantomSource:
             self._maker.ask(self._missing(n))
             coarse = self._maker.take(self._seeds(stream, number))
             self._maker.ask(self._missing(n, but=(stream, number)))
-            self._days[stream] = number, dense_day(coarse, self.device)
+            self._days[stream] = number, dense_day(coarse, self.device, round(self.settings.spacing_mm))
         return self._days[stream][1]
 
     def _missing(self, n: int, but: tuple[int, int] | None = None) -> list[DaySeeds]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -131,6 +133,26 @@ def test_the_region_lies_where_it_should_and_hu_are_clipped_and_scaled():
     assert np.allclose(got.field.array[0], np.clip(fixed.array[cut], -500, 700) / 1000)
     assert np.allclose(got.field.array[1], np.clip(moving.array[cut], -500, 700) / 1000)
     assert np.array_equal(got.field.array[2], labels[cut])
+
+
+@pytest.mark.parametrize("low", [(4, 6, 10), (3, 7, 11)])  # on blocks' borders, and between
+def test_a_coarser_model_sees_blocks_and_answers_in_voxels(low: tuple[int, int, int]):
+    """On ramps of place the means of blocks, brought back, are the ramps themselves."""
+    grid = Grid.of((60, 64, 68), (1, 1, 1), (-10.0, 20.0, 5.0))
+    points = grid.points()
+    fixed, moving = (Volume(grid, (points @ slope).astype(np.float32)) for slope in ((3, 2, -1), (-2, 1, 4)))
+    labels = np.zeros(grid.size, np.uint8)
+    labels[:, :, 30:] = 3
+    region = grid.crop(low, (20, 24, 40))
+    coarse = echo()
+    coarse = replace(coarse, card=replace(coarse.card, spacing_mm=2.0))
+    got = predict(coarse, fixed, moving, labels, region, "cpu", "fp32").field
+    assert got is not None and got.grid is region
+    cut = tuple(slice(a, b) for a, b in zip(low, (20, 24, 40), strict=True))
+    assert np.allclose(got.array[0], fixed.array[cut] / 1000, atol=1e-5)
+    assert np.allclose(got.array[1], moving.array[cut] / 1000, atol=1e-5)
+    across = got.array[2][0, 0]  # linear over the two voxels around the border, which lies between 29 and 30
+    assert np.allclose(across, np.clip((np.arange(low[2], 40) - 28.5) / 2, 0, 1) * 3)
 
 
 def test_beyond_the_scans_their_border_repeats():

@@ -25,8 +25,9 @@ def test_swapping_fixed_and_moving_doubles_the_batch():
 def test_to_another_device_goes_every_part():
     images = [torch.zeros(1, 1, 2, 2, 2) for _ in range(4)]
     motion = torch.zeros(1, 6, 2, 2, 2)
-    elsewhere = Batch(*images, torch.ones(1, 5, dtype=torch.bool), motion).to(torch.device("meta"))
-    assert {getattr(elsewhere, name).device.type for name in Batch.__dataclass_fields__} == {"meta"}
+    elsewhere = Batch(*images, torch.ones(1, 5, dtype=torch.bool), motion, 2.0).to(torch.device("meta"))
+    parts = [getattr(elsewhere, name) for name in Batch.__dataclass_fields__ if name != "spacing_mm"]
+    assert {part.device.type for part in parts} == {"meta"} and elsewhere.spacing_mm == 2.0
 
 
 def test_swapped_the_true_motion_is_the_way_back():

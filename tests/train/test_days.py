@@ -155,6 +155,19 @@ def test_the_true_motion_of_a_rigid_day_is_what_the_affine_leaves():
     )
 
 
+def test_in_larger_voxels_a_day_is_the_same_day(coarse: CoarseDay, day: Day):
+    double = dense_day(coarse, CPU, 2)
+    size = tuple(-(-n // 2) for n in day.fixed_hu.shape)
+    assert double.fixed_hu.shape == double.moving_labels.shape == size
+    block = day.fixed_hu[40:42, 60:62, 50:52].float().mean()
+    assert abs(float(double.fixed_hu[20, 30, 25]) - float(block)) <= 0.5
+    for organ in ROIS:
+        k = LABELS.index(organ)
+        assert 8 * int((double.fixed_labels == k).sum()) == pytest.approx(int((day.fixed_labels == k).sum()), rel=0.08)
+    fine = day.cut_motion((40, 60, 50), 2).mean(dim=(1, 2, 3))  # voxels 39, 40: the middle is the corner of blocks
+    assert torch.allclose(double.cut_motion((20, 30, 25), 2).mean(dim=(1, 2, 3)), fine, atol=0.05)
+
+
 def scene() -> Day:
     labels = np.zeros((6, 7, 9), np.uint8)
     labels[1, 1, 1:9] = LABELS.index("bladder")  # 8 voxels
