@@ -34,7 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "accuracy": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines", "personalize"},
     "compare": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "evaluate", "baselines", "hybrid"},
     "personalize": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "prepare"},
-    "batch": GROUND | {"study"},
+    "batch": GROUND | FLOOR_2 | {"pipeline", "report", "study"},
     "queue": GROUND | FLOOR_2 | {"report", "study"},
 }
 OWNERS = {

@@ -16,6 +16,7 @@ import signal
 import sys
 
 from recontour.cli import (
+    batch,
     checks,
     compare,
     course,

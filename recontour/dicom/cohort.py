@@ -31,12 +31,13 @@ class LeftOut:
     """Something in the folders that is of no use, and why, in words without identity.
 
     what: "series ...12345678", "structure set ...", "file 17" (in the order of the names), or "patient".
-    patient_id: for the caller, to put a pseudonym in its place; "" where it is not known.
+    patient_id: for the caller, to put a pseudonym in its place; "" where it is not known. path: of a file.
     """
 
     what: str
     reason: str
     patient_id: str = field(default="", repr=False)
+    path: Path | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class CohortScan:
 
     def read(self) -> CtSeries:
         """The scan from its own files, whatever else lies among them. Raises ScanRefused, as `read_series`."""
-        return read_series(self.folder, self.series_uid, self._neighbours())
+        return read_series(self.folder, self.series_uid, self.neighbours())
 
     def is_called(self, pattern: str) -> bool:
         """Whether the series description or the name of a folder it lies in is `pattern`, with * and ?, case
@@ -83,7 +84,7 @@ class CohortScan:
         names = (self.description, *self.places)
         return any(fnmatchcase(name.casefold(), pattern.casefold()) for name in names)
 
-    def _neighbours(self) -> list[Path]:
+    def neighbours(self) -> list[Path]:
         """What lies beside the scan's own files, folders whole: read_series is not to look at it."""
         own = {self.folder / name for name in self.files}
         around = {parent for path in own for parent in path.parents if parent.is_relative_to(self.folder)}
@@ -116,14 +117,19 @@ class Course:
     before: tuple[CohortScan, ...] = ()
 
 
-def find_cohort(folder: Path, ignore: Iterable[Path] = (), on_file: Callable[[int], None] | None = None) -> Cohort:
+def find_cohort(
+    folder: Path,
+    ignore: Iterable[Path] = (),
+    on_file: Callable[[int], None] | None = None,
+    files: Iterable[Path] | None = None,
+) -> Cohort:
     """Every patient under `folder`; what lies under an `ignore` path is not looked at.
 
-    on_file: called with the number of files looked at so far. A file or a structure set that cannot be used is left
+    on_file: called with the number of files looked at so far. files: only these of `folder`, as of an index. A file or a structure set that cannot be used is left
     out with its reason, and never stops the rest. Raises UsageError where there is no such folder.
     """
     found = _Found(folder.resolve())
-    for number, path in enumerate(files_in(folder, ignore), 1):
+    for number, path in enumerate(files_in(folder, ignore) if files is None else files, 1):
         found.take(path, number)
         if on_file:
             on_file(number)
@@ -209,9 +215,10 @@ class _Found:
             if header is not None:
                 self._take(header, path)
         except InputRefused as refused:
-            self.left_out.append(LeftOut(f"file {number}", refused.found))
+            self.left_out.append(LeftOut(f"file {number}", refused.found, path=path))
         except Exception:  # pydicom raises many kinds on malformed values, when they are first looked at
-            self.left_out.append(LeftOut(f"file {number}", "a DICOM file whose header cannot be understood"))
+            reason = "a DICOM file whose header cannot be understood"
+            self.left_out.append(LeftOut(f"file {number}", reason, path=path))
 
     def _take(self, header: Dataset, path: Path) -> None:
         patient_id, kind = text(header, "PatientID"), text(header, "SOPClassUID")

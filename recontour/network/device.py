@@ -25,6 +25,11 @@ def choose_device(name: str) -> str:
     return name
 
 
+def gpu_count() -> int:
+    """How many GPUs this process may use."""
+    return torch.cuda.device_count()
+
+
 def describe_devices() -> str:
     """In words: the processor's threads, and every GPU."""
     names = [f"cuda:{k} ({torch.cuda.get_device_name(k)})" for k in range(torch.cuda.device_count())]

@@ -44,13 +44,19 @@ def pseudonym_key(file: Path | None = None) -> bytes:
     Line ends at either end of a file are not part of its key. Raises UsageError where a file that was named cannot
     be read or holds less than SHORTEST_KEY bytes, OutputRefused where the user's own cannot be made.
     """
+    return _read(key_file(file))
+
+
+def key_file(file: Path | None = None) -> Path:
+    """Where that key lies: for other processes, which may have another environment. Raises OutputRefused as
+    `pseudonym_key`."""
     named = file or (Path(os.environ[ENVIRONMENT]) if os.environ.get(ENVIRONMENT) else None)
     if named is not None:
-        return _read(named)
+        return named
     own = user_data_folder() / "pseudonym.key"
     if not own.exists():
         _make(own)
-    return _read(own)
+    return own
 
 
 def user_data_folder() -> Path:
