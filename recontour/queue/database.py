@@ -31,7 +31,8 @@ CREATE INDEX IF NOT EXISTS series_by_state ON series (state, kind);
 CREATE TABLE IF NOT EXISTS structures (
     sop_uid TEXT PRIMARY KEY, frame_uid TEXT NOT NULL, series_uids TEXT NOT NULL, image_uids TEXT NOT NULL,
     made TEXT NOT NULL, patient_id TEXT NOT NULL, patient_name TEXT NOT NULL, birth_date TEXT NOT NULL,
-    trouble TEXT NOT NULL DEFAULT '');
+    trouble TEXT NOT NULL DEFAULT '', settled INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS structures_unsettled ON structures (settled) WHERE settled = 0;
 CREATE INDEX IF NOT EXISTS structures_of_patient ON structures (patient_id);
 CREATE TABLE IF NOT EXISTS jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, state TEXT NOT NULL, planning_series_uid TEXT NOT NULL DEFAULT '',
@@ -109,7 +110,7 @@ class Database:
             found = f"a queue of version {version}"
             raise OutputRefused(found, where=self._name, allowed=f"version {_VERSION}: another recontour made this one")
         with self.changing() as changes:
-            for statement in _TABLES.split(";"):
+            for statement in _TABLES.strip().removesuffix(";").split(";"):
                 changes.execute(statement)
             changes.execute(f"PRAGMA user_version={_VERSION}")
 

@@ -66,6 +66,10 @@ class Jobs:
         self.spool = spool
         self._database = spool.database
         self._owner = Owner(spool.folder / "owners")
+        self._at_work: set[int] = set()  # jobs
+        self._untold: dict[
+            int, bool
+        ] = {}  # deliveries that could not be noted, since the disk was full: were they sent
 
     def close(self) -> None:
         """What it has claimed and not finished is anyone's to recover."""
@@ -88,6 +92,7 @@ class Jobs:
     def next(self, now: float | None = None) -> Job | None:
         """The oldest that is ready and whose pause is over."""
         at = time.time() if now is None else now
+        self._put_back_let_go(at)
         sql = "SELECT * FROM jobs WHERE state = 'ready' AND next_try <= ? ORDER BY created, id LIMIT 1"
         return next((self._job(row) for row in self._database.rows(sql, (at,))), None)
 
@@ -106,7 +111,13 @@ class Jobs:
                 sql = "UPDATE jobs SET state = 'waiting', message = 'more images came' WHERE id = ? AND state = 'ready'"
                 changes.execute(sql, (job_id,))
                 return None
+            self._at_work.add(job_id)
         return self.get(job_id)
+
+    def let_go(self, job: Job) -> None:
+        """Nobody works on it any more. Where not even that it ended could be noted, since the disk was full, it is
+        ready again as soon as there is room."""
+        self._at_work.discard(job.id)
 
     def finish(
         self, job: Job, light: str, files: Sequence[tuple[Path, str]], destinations: Iterable[str], message: str = ""
@@ -181,6 +192,7 @@ class Jobs:
     def due(self, now: float, destination: str | None = None) -> list[Delivery]:
         """What is to be sent now, to any destination or to one, claimed for this object: to be answered with `sent` or
         `failed`, each."""
+        self._tell_untold(now)
         with self._database.changing() as changes:
             sql = (
                 "SELECT * FROM deliveries WHERE state = 'due' AND next_try <= ? "
@@ -193,25 +205,18 @@ class Jobs:
 
     def sent(self, delivery_id: int) -> None:
         """The destination has it."""
+        self._untold[delivery_id] = True
         with self._database.changing() as changes:
             sql = "UPDATE deliveries SET state = 'sent', message = '', owner = '', attempts = attempts + 1 WHERE id = ?"
             changes.execute(sql, (delivery_id,))
+        del self._untold[delivery_id]
 
     def failed(self, delivery_id: int, message: str, now: float) -> None:
         """Tried again after a pause that doubles from TRY_AGAIN_S to LONGEST_PAUSE_S; given up after MOST_TRIES."""
+        self._untold[delivery_id] = False
         with self._database.changing() as changes:
-            row = changes.execute("SELECT * FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
-            if row is None or row["state"] == "sent":
-                return
-            tries = row["attempts"] + 1
-            state = "due" if tries < MOST_TRIES else "gave up"
-            changes.execute(
-                "UPDATE deliveries SET state = ?, attempts = ?, next_try = ?, message = ?, owner = '' WHERE id = ?",
-                (state, tries, now + _pause(tries, TRY_AGAIN_S, LONGEST_PAUSE_S), message, delivery_id),
-            )
-            if state == "gave up":
-                text = f"a result could not be delivered in {tries} tries; it lies in the queue's folder"
-                notice(changes, "not delivered", f"job {row['job_id']}", text, now)
+            _note_failed(changes, delivery_id, message, now)
+        del self._untold[delivery_id]
 
     def send_again(self, now: float, job_id: int | None = None) -> int:
         """A person asks for it: what was given up is due again, of all jobs or of one; how many."""
@@ -237,6 +242,21 @@ class Jobs:
         gone = [o for o in owners if o != self._owner.token and is_gone(self.spool.folder / "owners", o)]
         with self._database.changing() as changes:
             return sum(_put_back(changes, owner, at) for owner in gone)
+
+    def _put_back_let_go(self, now: float) -> None:
+        rows = self._database.rows("SELECT id FROM jobs WHERE state = 'running' AND owner = ?", (self._owner.token,))
+        lost = [row["id"] for row in rows if row["id"] not in self._at_work]
+        if lost:
+            with self._database.changing() as changes:
+                sql = "UPDATE jobs SET state = 'ready', owner = '', changed = ? WHERE id = ? AND owner = ?"
+                changes.executemany(sql, [(now, job_id, self._owner.token) for job_id in lost])
+
+    def _tell_untold(self, now: float) -> None:
+        for delivery_id, was_sent in list(self._untold.items()):
+            if was_sent:
+                self.sent(delivery_id)
+            else:
+                self.failed(delivery_id, "what became of it could not be noted", now)
 
     def _still_ours(self, changes: sqlite3.Connection, sql: str, values: tuple[object, ...], job: Job) -> bool:
         where = "WHERE id = ? AND state = 'running' AND owner = ? AND attempts = ?"
@@ -297,3 +317,18 @@ def _put_back(changes: sqlite3.Connection, owner: str, now: float) -> int:
         (now, MOST_KILLS, MOST_KILLS, owner),
     )
     return sent.rowcount + ran.rowcount
+
+
+def _note_failed(changes: sqlite3.Connection, delivery_id: int, message: str, now: float) -> None:
+    row = changes.execute("SELECT * FROM deliveries WHERE id = ?", (delivery_id,)).fetchone()
+    if row is None or row["state"] == "sent":
+        return
+    tries = row["attempts"] + 1
+    state = "due" if tries < MOST_TRIES else "gave up"
+    changes.execute(
+        "UPDATE deliveries SET state = ?, attempts = ?, next_try = ?, message = ?, owner = '' WHERE id = ?",
+        (state, tries, now + _pause(tries, TRY_AGAIN_S, LONGEST_PAUSE_S), message, delivery_id),
+    )
+    if state == "gave up":
+        text = f"a result could not be delivered in {tries} tries; it lies in the queue's folder"
+        notice(changes, "not delivered", f"job {row['job_id']}", text, now)

@@ -82,14 +82,16 @@ def appoint(jobs: Jobs, series_uid: str, now: float) -> None:
 
 def _settle_roles(changes: sqlite3.Connection, now: float) -> None:
     """Structure sets that have come for scans make them planning scans, or are told not to."""
-    sql = "SELECT * FROM structures WHERE trouble IN ('', 'ours')"
+    sql = "SELECT * FROM structures WHERE settled = 0 AND trouble IN ('', 'ours')"
     for drawn in changes.execute(sql).fetchall():
-        scans = [scan for scan in _scans_of(changes, drawn) if scan["role"] != "planning"]
         if drawn["trouble"] == "ours":
             _ignore_ours(changes, drawn, now)
             continue
+        scans = _scans_of(changes, drawn)
         for scan in scans:
             _make_planning(changes, drawn, scan, now)
+        if scans:
+            changes.execute("UPDATE structures SET settled = 1 WHERE sop_uid = ?", (drawn["sop_uid"],))
 
 
 def _ignore_ours(changes: sqlite3.Connection, drawn: sqlite3.Row, now: float) -> None:

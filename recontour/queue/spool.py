@@ -213,7 +213,8 @@ def _record(changes: sqlite3.Connection, arrived: Arrived, path: str, size: int,
     if a.structures:
         s = a.structures
         changes.execute(
-            "INSERT INTO structures VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO structures (sop_uid, frame_uid, series_uids, image_uids, made, patient_id, patient_name, "
+            "birth_date, trouble) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (a.sop_instance_uid, s.frame_of_reference_uid, json.dumps(s.series_uids), json.dumps(s.image_uids), s.made,
              *patient, "ours" if s.ours or _made_here(changes, a) else ""),
         )  # fmt: skip

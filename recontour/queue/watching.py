@@ -87,7 +87,7 @@ class Watch:
         self._warnings()
 
     def round(self, now: float) -> Round:
-        """One job at most, one look at the folder, and what follows from both. Raises OutputRefused where the queue cannot be written."""
+        """One job at most, one look, and what follows. Raises OutputRefused where the queue cannot be used."""
         asked = self._request
         ran = run_next(self.jobs, asked.settings, [DESTINATION], self._options, now)
         looked = look(self.spool, asked.folder, [asked.out, asked.queue], asked.remove)

@@ -16,10 +16,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from recontour.disk import sync_folder
+from recontour.errors import ScanRefused
 from recontour.queue.child import OUTCOME, REQUEST, RTSTRUCT
 from recontour.queue.jobs import Job, Jobs
 from recontour.queue.spool import Spool
 from recontour.settings import Settings
+
+CHILD = (sys.executable, "-m", "recontour.queue.child")
 
 
 @dataclass(frozen=True)
@@ -57,19 +60,25 @@ def run_next(
     except BaseException:
         jobs.release(claimed)
         raise
+    finally:
+        jobs.let_go(claimed)
     return True
 
 
 def _run(jobs: Jobs, job: Job, settings: Settings, destinations: Sequence[str], options: RunOptions) -> None:
+    files: list[tuple[Path, str]] = []
     try:
         _lay_out(jobs.spool, job, settings, options)
         status = _in_child(job.folder)
         outcome = _outcome(job.folder)
         shutil.rmtree(job.folder / "input", ignore_errors=True)
-        files = _results(job.folder, options.deliver) if outcome and "light" in outcome else []
+        if outcome and "light" in outcome:
+            files = _results(job.folder, options.deliver)
     except OSError as error:
         jobs.put_off(job, f"the queue's folder: {error.strerror or type(error).__name__}")
         return
+    except ScanRefused:
+        outcome, status = None, 0
     if outcome is None:
         jobs.crashed(job, f"its process ended without a result ({_ending(status)})")
     elif "light" in outcome:
@@ -112,9 +121,8 @@ def _link(file: Path, to: Path) -> None:
 
 def _in_child(folder: Path) -> int:
     """Its exit status. What it prints is thrown away: a library's words may quote a header."""
-    command = [sys.executable, "-m", "recontour.queue.child", str(folder)]
     quiet = subprocess.DEVNULL
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=quiet, stderr=quiet) as process:
+    with subprocess.Popen([*CHILD, str(folder)], stdin=subprocess.PIPE, stdout=quiet, stderr=quiet) as process:
         try:
             return process.wait()
         except BaseException:  # Ctrl-C: the job is put back by whoever begins next
@@ -147,4 +155,6 @@ def _results(folder: Path, deliver: Sequence[str]) -> list[tuple[Path, str]]:
 
 
 def _ending(status: int) -> str:
+    if status == 0:
+        return "or with one that does not read back"
     return f"signal {-status}" if status < 0 else f"exit status {status}"
