@@ -157,7 +157,7 @@ def _name(jobs: Jobs, job_id: int) -> str:
     """The end of the daily series' UID, and the job; and which attempt, where it was not the first."""
     job = jobs.get(job_id)
     attempt = job.folder.name.rpartition("-")[2]
-    return f"{job.daily_series_uid[-8:]}-{job_id}" + (f"-{attempt}" if attempt != "1" else "")
+    return f"{job.daily_series_uid[-8:].lstrip('.')}-{job_id}" + (f"-{attempt}" if attempt != "1" else "")
 
 
 def _copy_all(files: Sequence[Delivery], base: Path, target: Path) -> None:

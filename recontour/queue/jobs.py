@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -120,10 +120,17 @@ class Jobs:
         self._at_work.discard(job.id)
 
     def finish(
-        self, job: Job, light: str, files: Sequence[tuple[Path, str]], destinations: Iterable[str], message: str = ""
+        self,
+        job: Job,
+        light: str,
+        files: Sequence[tuple[Path, str]],
+        destinations: Iterable[str],
+        message: str = "",
+        wants: Callable[[str, Path, str], bool] = lambda destination, file, light: True,
     ) -> bool:
         """Done, and its results due for every destination, in one step. files: with the SOP instance UID of each, ""
-        where it has none. False where the job was not ours any more: then nothing is changed."""
+        where it has none. wants: whether a destination gets a file of that light. False where the job was not ours any
+        more: then nothing is changed."""
         now = time.time()
         with self._database.changing() as changes:
             sql = "UPDATE jobs SET state = 'done', light = ?, message = ?, owner = '', changed = ? "
@@ -135,7 +142,7 @@ class Jobs:
                     changes.execute("INSERT OR IGNORE INTO results VALUES (?, ?)", (sop_uid, job.id))
                 changes.executemany(
                     "INSERT INTO deliveries (job_id, file, destination, state, next_try) VALUES (?, ?, ?, 'due', ?)",
-                    [(job.id, inside, destination, now) for destination in dict.fromkeys(destinations)],
+                    [(job.id, inside, d, now) for d in dict.fromkeys(destinations) if wants(d, file, light)],
                 )
         return True
 

@@ -23,7 +23,7 @@ class Owner:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise OutputRefused(reason, where="owners", allowed="a queue that may be written to") from error
-        _lock(self._file)
+        locked(self._file)
 
     def close(self) -> None:
         """The process does not work on the queue any more."""
@@ -36,7 +36,7 @@ def is_gone(folder: Path, token: str) -> bool:
     path = folder / token
     try:
         with path.open("r+b") as file:
-            if not _lock(file):
+            if not locked(file):
                 return False
     except FileNotFoundError:
         return True
@@ -44,8 +44,8 @@ def is_gone(folder: Path, token: str) -> bool:
     return True
 
 
-def _lock(file: IO[bytes]) -> bool:
-    """Whether nobody else holds it."""
+def locked(file: IO[bytes]) -> bool:
+    """Locks a file for as long as it is open, or its process lives; False where somebody else has."""
     try:
         if os.name == "posix":
             import fcntl

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from recontour.disk import sync_folder
 from recontour.errors import ScanRefused
-from recontour.queue.child import OUTCOME, REQUEST, RTSTRUCT
+from recontour.queue.child import OUTCOME, REGISTRATION, REQUEST, RTSTRUCT
 from recontour.queue.jobs import Job, Jobs
 from recontour.queue.spool import Spool
 from recontour.settings import Settings
@@ -35,6 +35,14 @@ class RunOptions:
     skip: tuple[str, ...] = ()
     pseudonym_key: Path | None = None
     deliver: tuple[str, ...] = ("*.dcm",)
+    wanted: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]])
+    send_rejected: bool = True
+
+    def wants(self, destination: str, file: Path, light: str) -> bool:
+        """Whether a destination gets a file of a fraction that was judged so."""
+        if light == "reject" and not self.send_rejected and file.name in (RTSTRUCT, REGISTRATION):
+            return False
+        return any(fnmatchcase(file.name, pattern) for pattern in self.wanted.get(destination, ("*",)))
 
 
 def run_next(
@@ -82,7 +90,7 @@ def _run(jobs: Jobs, job: Job, settings: Settings, destinations: Sequence[str], 
     if outcome is None:
         jobs.crashed(job, f"its process ended without a result ({_ending(status)})")
     elif "light" in outcome:
-        jobs.finish(job, outcome["light"], files, destinations, outcome["message"])
+        jobs.finish(job, outcome["light"], files, destinations, outcome["message"], options.wants)
     elif outcome["again"]:
         jobs.put_off(job, outcome["error"])
     else:
