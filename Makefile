@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DVH_JUDGE := dicompyler-core-0.5.6
-DEBIAN := dicom3tools dcmtk plastimatch chromium
+DEBIAN := dicom3tools dcmtk plastimatch chromium orthanc
 
 .PHONY: demo test environment debian lint types clean
 
@@ -31,7 +31,8 @@ $(VENV)/share/$(DVH_JUDGE): | environment
 	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --no-binary :all: $(subst core-,core==,$(DVH_JUDGE)) -d $(VENV)/share
 	tar xzf $(VENV)/share/$(DVH_JUDGE).tar.gz -C $(VENV)/share
 
-# Judges that the tests call: dciodvfy (dicom3tools), dcmtk, plastimatch; chromium shows the report's page.
+# Judges that the tests call: dciodvfy (dicom3tools), dcmtk, plastimatch; chromium shows the report's page; orthanc is an
+# archive to talk to.
 debian:
 	@missing=""; for p in $(DEBIAN); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \

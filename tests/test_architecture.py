@@ -36,11 +36,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "personalize": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "prepare"},
     "batch": GROUND | FLOOR_2 | {"pipeline", "report", "study"},
     "queue": GROUND | FLOOR_2 | {"report", "study"},
+    "node": GROUND | FLOOR_2 | {"queue"},
 }
 OWNERS = {
     "torch": ("network/", "train/", "phantom/motion.py"),
     "itk": ("align/",),
     "pydicom": ("dicom/",),
+    "pynetdicom": ("node/",),
     "rt_utils": ("dicom/",),
     "typer": ("cli/",),
     "rich": ("cli/",),

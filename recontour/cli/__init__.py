@@ -22,6 +22,7 @@ from recontour.cli import (
     course,
     evaluate,
     export_model,
+    node,
     personalize,
     prepare,
     report,

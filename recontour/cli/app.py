@@ -6,7 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 # From the daily work to the rare: how the help lists them. What is not named here comes last.
-_DAILY = ("run", "batch", "report", "review", "course", "watch")
+_DAILY = ("run", "batch", "report", "review", "course", "watch", "node")
 _TRAINING = ("prepare", "train", "plot-training", "export-model", "personalize", "models")
 _ORDER = (*_DAILY, *_TRAINING, "evaluate", "accuracy", "compare", "phantom", "doctor")
 

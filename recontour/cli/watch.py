@@ -15,6 +15,7 @@ from recontour.cli.run import Device, Method, Model, Only, Pairs, SettingsFile, 
 from recontour.cli.screen import chosen_settings, organ_pairs, show_error, stderr, table
 
 if TYPE_CHECKING:
+    from recontour.queue.spool import Spool
     from recontour.queue.watching import Round, Watch
 
 Once = Annotated[bool, typer.Option("--once", help="Take what is there, run it, deliver it, and end.")]
@@ -73,7 +74,7 @@ def watch(
         if requeue is not None or plan is not None:
             _do_as_asked(watching, requeue, plan)
         elif status:
-            show_status(watching)
+            show_queue(watching.spool)
         else:
             _serve(watching, once, every)
     finally:
@@ -91,11 +92,11 @@ def _do_as_asked(watching: Watch, requeue: int | None, plan: str | None) -> None
         print(f"series ...{plan[-8:]} is a plan")
 
 
-def show_status(watching: Watch) -> None:
+def show_queue(spool: Spool) -> None:
     """Every table that has rows."""
     from recontour.queue.status import HEADINGS, status
 
-    found = status(watching.spool)
+    found = status(spool)
     for name, headings in HEADINGS.items():
         rows = getattr(found, name)
         if rows:

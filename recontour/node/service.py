@@ -1,0 +1,218 @@
+"""The node: ports that receive, one loop that runs, one thread that delivers, all around one queue.
+
+The main thread settles, matches and runs one job after another, each in a process of its own; a second thread delivers;
+pynetdicom has two threads for each association. What they share is the queue, whose every step is one transaction, so
+that a node that is killed goes on from it.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import signal
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from recontour.errors import OutputRefused, UsageError
+from recontour.node.admission import is_listed
+from recontour.node.audit import Audit
+from recontour.node.config import FILES, NodeConfig
+from recontour.node.delivering import Delivering
+from recontour.node.listener import Listener
+from recontour.node.receiving import Commitment, Receiving
+from recontour.node.running import only_one
+from recontour.node.sending import Sending, application_entity
+from recontour.node.tls import client_context, server_context
+from recontour.queue.arrivals import settle
+from recontour.queue.database import notice
+from recontour.queue.jobs import Job, Jobs
+from recontour.queue.matching import match
+from recontour.queue.spool import Spool
+from recontour.queue.worker import RunOptions, run_next
+from recontour.settings import Settings, read_settings
+
+EVERY_S = 1.0
+_PATIENCE_S = 10.0  # for associations to end by themselves, when the node is to stop
+_AGAIN_S = 5.0  # after the queue could not be written
+
+
+class Node:
+    """Listens from `start` on, works while `serve` runs, and is done with after `close`."""
+
+    def __init__(self, config: NodeConfig) -> None:
+        """Raises RecontourError where the configuration, the queue or a port cannot be used; then nothing runs."""
+        _keep_quiet()
+        self._config = config
+        self._settings = read_settings(Path(config.settings)) if config.settings else Settings()
+        self._options = run_options(config)
+        self._stopping = threading.Event()
+        self._audit = Audit(config.audit_file)
+        self._spool = Spool(config.spool_folder)
+        self._lock = only_one(config.spool_folder)
+        self._jobs = Jobs(self._spool)
+        self._receiving = Receiving(config, self._spool, self._audit, self._reported)
+        calls = client_context(config.tls) if config.tls.certificate else None
+        sending = Sending(config, calls, self._receiving.event_report)
+        self._delivering = Delivering(config, self._jobs, sending, self._audit, self._stopping)
+        self._thread = threading.Thread(target=self._deliver, name="delivering")
+        self._running = False  # whether a job is run at this moment
+        self._listeners = self._listen()
+
+    def start(self) -> None:
+        """What a killed node had begun is put back; then the ports are open and deliveries begin."""
+        recovered = self._jobs.recover(time.time())
+        self._audit.write("node started", recovered=recovered)
+        for listener in self._listeners:
+            listener.start()
+        self._thread.start()
+
+    def serve(self) -> None:
+        """Runs what is ready, until `stop`."""
+        while not self._stopping.is_set():
+            try:
+                ran = self._round(time.time())
+            except OutputRefused as error:
+                self._audit.write("the queue cannot be written", why=error.found)
+                self._stopping.wait(_AGAIN_S)
+                continue
+            except KeyboardInterrupt:
+                if not self._stopping.is_set():
+                    raise
+                return
+            if not ran:
+                self._stopping.wait(EVERY_S)
+
+    def stop(self, *_: object) -> None:
+        """May be called from a signal's handler: a job that runs is put back, all else finishes what it is at."""
+        first = not self._stopping.is_set()
+        self._stopping.set()
+        if first and self._running and threading.current_thread() is threading.main_thread():
+            raise KeyboardInterrupt
+
+    def close(self) -> None:
+        """Associations may end by themselves for a while, then they are cut; the queue is closed last."""
+        self._stopping.set()
+        for listener in self._listeners:
+            listener.stop()
+        deadline = time.monotonic() + _PATIENCE_S
+        while any(one.busy() for one in self._listeners) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        for listener in self._listeners:
+            listener.cut()
+        self._thread.join()
+        while any(one.busy() for one in self._listeners) and time.monotonic() < deadline + _PATIENCE_S:
+            time.sleep(0.05)
+        self._audit.write("node stopped")
+        self._jobs.close()
+        self._spool.database.close()
+        self._lock.close()
+
+    def _round(self, now: float) -> bool:
+        settle(self._spool, now, self._config.quiet_s)
+        for job_id in match(self._jobs, now):
+            self._audit.write("job ready", job=job_id)
+        job = self._jobs.next(now)
+        if job is None:
+            return False
+        self._audit.write("job begins", job=job.id, series=f"...{job.daily_series_uid[-8:]}")
+        destinations = [peer.ae_title for peer in self._config.peers if peer.gets]
+        self._running = True
+        try:
+            if self._stopping.is_set():
+                return True
+            run_next(self._jobs, self._settings, destinations, self._options, now)
+        finally:
+            self._running = False
+        self._tell_of(self._jobs.get(job.id), now)
+        return True
+
+    def _tell_of(self, job: Job, now: float) -> None:
+        self._audit.write("job ended", job=job.id, state=job.state, light=job.light or None)
+        if job.state == "done" and job.light == "reject" and not self._config.send_rejected:
+            text = "its contours were rejected and not sent; look at its report"
+            with self._spool.database.changing() as changes:
+                notice(changes, "rejected", f"job {job.id}", text, now)
+
+    def _deliver(self) -> None:
+        while not self._stopping.wait(EVERY_S):
+            try:
+                self._delivering.round(time.time(), _all_of(self._receiving.asked))
+            except OutputRefused as error:
+                self._audit.write("the queue cannot be written", why=error.found)
+                self._stopping.wait(_AGAIN_S)
+            except Exception as error:  # one that nobody foresaw must not end all deliveries
+                self._audit.write("an error that should not happen", kind=type(error).__name__)
+                self._stopping.wait(_AGAIN_S)
+
+    def _reported(self, peer: str, transaction: str, kept: set[str], lost: set[str]) -> None:
+        self._delivering.reported(peer, transaction, kept, lost)
+
+    def _listen(self) -> list[Listener]:
+        config, ae = self._config, application_entity(self._config)
+        listeners: list[Listener] = []
+        ports = [(config.port, None), (config.tls.port, server_context(config.tls) if config.tls.port else None)]
+        for port, tls in ports:
+            if not port:
+                continue
+            handlers = self._receiving.handlers(tls is not None, lambda: sum(one.established() for one in listeners))
+            try:
+                listeners.append(
+                    Listener(
+                        ae, (config.address, port), config.limits, handlers, self._listed, self._receiving.told, tls
+                    )
+                )
+            except OSError as error:
+                found = f"port {port} cannot be listened on: {error.strerror or type(error).__name__}"
+                raise UsageError(found, where="port", allowed="a free port; below 1024 needs a right") from error
+        return listeners
+
+    def _listed(self, address: str) -> bool:
+        return is_listed(self._config.peers, address)
+
+
+def run_options(config: NodeConfig) -> RunOptions:
+    """What holds for every run. Raises UsageError where the key of pseudonyms cannot be read."""
+    from recontour.qa.pseudonym import pseudonym_key
+
+    key = Path(config.run.pseudonym_key) if config.run.pseudonym_key else None
+    pseudonym_key(key)
+    wanted = {peer.ae_title: tuple(FILES[name] for name in peer.gets) for peer in config.peers if peer.gets}
+    chosen = {organ.strip().lower(): roi for organ, roi in config.run.rois.items()}
+    return RunOptions(chosen, config.run.only, config.run.skip, key, wanted=wanted, send_rejected=config.send_rejected)
+
+
+@contextmanager
+def stopped_by_signals(node: Node) -> Generator[None]:
+    """SIGTERM and Ctrl-C stop it, while this lasts."""
+    before = {number: signal.signal(number, node.stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _all_of(asked: queue.Queue[Commitment]) -> list[Commitment]:
+    found: list[Commitment] = []
+    with suppress(queue.Empty):
+        while True:
+            found.append(asked.get_nowait())
+    return found
+
+
+def _keep_quiet() -> None:
+    """Words of libraries may quote what was received: none of them is let out, nor a traceback of a thread."""
+    warnings.simplefilter("ignore")
+    for name in ("pynetdicom", "pydicom"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    threading.excepthook = _tell_of_thread
+
+
+def _tell_of_thread(caught: Any) -> None:
+    sys.stderr.write(f"recontour: an error in a thread ({caught.exc_type.__name__})\n")
