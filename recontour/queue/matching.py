@@ -9,7 +9,8 @@ reason, and runs when what it lacks has come:
 - structure sets that recontour made (their header says so, or this queue made them, or the set that they were changed
   from) never make a plan, and neither does any set that comes for a scan that was already run as a daily one: `appoint`
   is for a person who knows that it is a new plan;
-- another reconstruction of a planning scan (same study, frame of reference and day) is no daily scan.
+- another reconstruction of a planning scan (same study, frame of reference and day) is no daily scan, and neither is a
+  series of one or two images.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from recontour.errors import PatientMismatch, UsageError
 from recontour.queue.database import notice
 from recontour.queue.jobs import Jobs
 
+FEWEST_SLICES = 3  # as where scans are read (dicom/stack.py)
 _LATEST_RUN = ("running", "done", "failed")
 
 
@@ -148,6 +150,8 @@ def _apply(changes: sqlite3.Connection, scan: sqlite3.Row, decision: _Decision, 
 def _decide(changes: sqlite3.Connection, scan: sqlite3.Row) -> _Decision:
     if scan["trouble"]:
         return _Decision("failed", scan["trouble"])
+    if _is_single_images(changes, scan):
+        return _Decision("none", f"a CT series of fewer than {FEWEST_SLICES} images: no scan")
     plans = _plans_of_patient_id(changes, scan)
     if clash := next((d for p in plans for r in (p.scan, p.structures) if (d := _difference(r, scan))), ""):
         return _Decision("failed", f"it and a plan of its patient ID may not be of one patient: {clash}")
@@ -221,6 +225,13 @@ def _missing(changes: sqlite3.Connection, drawn: sqlite3.Row, planning: sqlite3.
     sql = "SELECT sop_uid FROM objects WHERE series_uid = ?"
     here = {row[0] for row in changes.execute(sql, (planning["series_uid"],))}
     return len(set(json.loads(drawn["image_uids"])) - here)
+
+
+def _is_single_images(changes: sqlite3.Connection, scan: sqlite3.Row) -> bool:
+    """A topogram or a capture that does not say what it is; an image without a position of its own is multi-frame."""
+    sql = "SELECT count(*), count(position_mm) FROM objects WHERE series_uid = ? AND kind = 'ct'"
+    images, slices = changes.execute(sql, (scan["series_uid"],)).fetchone()
+    return images == slices < FEWEST_SLICES
 
 
 def _is_sibling(scan: sqlite3.Row, planning: sqlite3.Row) -> bool:

@@ -234,7 +234,8 @@ def _record_series(changes: sqlite3.Connection, a: Arrived, at: float) -> None:
     scanned = min((m for m in (row["scanned"], a.scanned) if m), default="")
     frame = row["frame_uid"] or a.frame_of_reference_uid
     changes.execute(
-        "UPDATE series SET kind = ?, scanned = ?, frame_uid = ?, state = 'open', last_received = max(last_received, ?) "
+        "UPDATE series SET kind = ?, scanned = ?, frame_uid = ?, state = 'open', "
+        "last_received = max(last_received, ?), role = CASE role WHEN 'not used' THEN '' ELSE role END "
         "WHERE series_uid = ?",
         (kind, scanned, frame, at, a.series_uid),
     )

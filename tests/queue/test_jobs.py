@@ -48,14 +48,19 @@ def killed_while(jobs: Jobs, work: Callable[[Jobs], object]) -> None:
     read, write = os.pipe()
     child = os.fork()
     if child == 0:
-        other = Jobs(Spool(jobs.spool.folder))
-        work(other)
-        os.write(write, b"x")
-        signal.pause()
+        try:
+            other = Jobs(Spool(jobs.spool.folder))
+            work(other)
+            os.write(write, b"x")
+            signal.pause()
+        finally:
+            os._exit(1)
     os.read(read, 1)
-    assert jobs.recover(2e9) == 0, "what a living process works on is its own"
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
+    try:
+        assert jobs.recover(2e9) == 0, "what a living process works on is its own"
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
 
 
 def test_a_job_goes_to_one_worker_alone(three: Jobs) -> None:

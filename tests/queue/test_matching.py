@@ -223,6 +223,13 @@ def test_another_reconstruction_of_the_planning_scan_is_no_day(jobs: Jobs) -> No
     assert any("reconstruction" in n[3] for n in status(jobs.spool).notices)
 
 
+def test_one_or_two_images_are_no_scan_until_more_come(jobs: Jobs) -> None:
+    planning, structures, daily = pair()
+    assert arrive(jobs, planning, structures, daily[:2]) == [] and not jobs.list()
+    assert any("fewer than 3 images" in n[3] for n in status(jobs.spool).notices)
+    assert arrive(jobs, daily[2:], at=500) == [1]
+
+
 def test_of_two_plans_of_one_moment_the_frame_of_reference_decides(jobs: Jobs) -> None:
     a, b = scan(1, "20260101"), scan(2, "20260101")
     arrive(jobs, a, b, drawn_on(a, 5), drawn_on(b, 6), scan(11), scan(12, FrameOfReferenceUID=f"{ROOT}.2.3"))

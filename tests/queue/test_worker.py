@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sqlite3
 import subprocess
@@ -282,3 +283,13 @@ def test_a_disk_that_is_full_when_a_job_ends_loses_no_job(ready: Jobs, child: Ca
     full = False
     assert run_all(ready) == 2
     assert [j.state for j in ready.list()] == ["done", "done"] and len(ready.deliveries()) == 6
+
+
+def test_the_real_child_ends_with_its_parent(tmp_path: Path) -> None:
+    """It waits for a request that never comes, in a pipe of that name; the end of its standard input ends it."""
+    os.mkfifo(tmp_path / "request.json")
+    command = [sys.executable, "-m", "recontour.queue.child", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=Path(__file__).parents[2]) as process:
+        assert process.stdin is not None
+        process.stdin.close()
+        assert process.wait(DEADLINE_S) == 1
