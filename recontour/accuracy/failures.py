@@ -33,7 +33,7 @@ def detections(outcomes: Sequence[Outcome], settings: QaSettings) -> list[Detect
     contour, and is not counted: it could not be overlooked."""
     found: list[Detection] = []
     for method in methods_of(outcomes, own=True):
-        members = [o for o in outcomes if o.method == method and not o.error]
+        members = [o for o in outcomes if o.method == method]
         each = [(organ, _flags(members, organ, settings)) for organ in organs_of(members)]
         together = [flag for _, flags in each for flag in flags]
         found += [_counted(method, organ, flags) for organ, flags in [*each, ("", together)]]
@@ -60,7 +60,7 @@ def detection_table(found: Iterable[Detection]) -> str:
 
 
 def _flags(outcomes: Iterable[Outcome], organ: str, settings: QaSettings) -> list[tuple[bool, bool]]:
-    """(wrong, flagged) of every contour of an organ."""
+    """(wrong, flagged) of every contour of an organ; what ended with an error has no facts."""
     rows = [row for o in outcomes for row in o.organs if row.score.organ == organ]
     return [
         (row.score.hd95_mm > BAD_MM, judge(roi_facts(row.facts), settings).light != "pass")

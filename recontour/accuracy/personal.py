@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
+import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +18,7 @@ from recontour.settings import Settings
 if TYPE_CHECKING:
     from recontour.network.released import ReleasedModel
 
-_ENDED = "ended.json"
+_ENDED, _MADE = "ended.json", "made"
 
 
 def personal_model(
@@ -51,20 +51,20 @@ def _train(man: Man, request: AccuracyRequest, settings: Settings, home: Path) -
     from recontour.personalize.work import personalize
 
     minutes = request.personal.minutes
-    with _planning(man, request) as planning:
-        asked = PersonalizeRequest(
-            planning=planning,
-            out=home / "model",
-            model=settings.model,
-            minutes=minutes,
-            chosen_rois=dict(request.chosen_rois) if man.seed is None else {},
-            device=settings.device,
-        )
-        done = personalize(asked)
+    asked = PersonalizeRequest(
+        planning=_planning(man, request, home),
+        out=home / "model",
+        model=settings.model,
+        minutes=minutes,
+        chosen_rois=dict(request.chosen_rois) if man.seed is None else {},
+        device=settings.device,
+    )
+    done = personalize(asked)
     if done.decision is None:
         raise KeyboardInterrupt
     ended = {"kept": done.card is not None, "reason": done.decision.reason, "minutes": minutes, "steps": done.step}
     (home / _ENDED).write_text(json.dumps(ended), encoding="utf-8")
+    shutil.rmtree(home / _MADE, ignore_errors=True)
     return ended
 
 
@@ -73,19 +73,18 @@ def _ended(home: Path) -> dict[str, Any] | None:
     return cast("dict[str, Any]", json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
-@contextmanager
-def _planning(man: Man, request: AccuracyRequest) -> Generator[Path]:
-    """The folder of his planning scan: a made man's lies there only meanwhile."""
+def _planning(man: Man, request: AccuracyRequest, home: Path) -> Path:
+    """The folder of his planning scan. A made man's is written first, and lies there until his training has ended: a
+    training that was broken off goes on with the same files alone."""
     if man.seed is None:
         if request.planning is None:
             raise UsageError("no planning scan", where=man.name, allowed="--planning")
-        yield request.planning
-        return
+        return request.planning
     from recontour.phantom.scans import write_phantom
 
-    with tempfile.TemporaryDirectory(prefix="recontour-") as name:
-        write_phantom(Path(name) / "man", man.seed)
-        yield Path(name) / "man" / "planning"
+    if not (home / _MADE).exists():
+        write_phantom(home / _MADE, man.seed)
+    return home / _MADE / "planning"
 
 
 @contextmanager

@@ -34,8 +34,9 @@ def measure(
     """Runs every method on every pair, in this process, one after the other, and writes request.out, and beside it a
     CSV, plots in img/ and the journal that a run which was cut short goes on from. Of a part only the journal.
 
-    say: is told when something long begins. Raises InputRefused for a bad planning folder, UsageError for an unknown
-    rival, a missing library, or no journal where the tables are to be made of them.
+    say: is told when something long begins. Raises InputRefused for a bad planning folder, ModelRefused,
+    UsageError for an unknown rival, a missing library, or no journal where the tables are to be made of them; and what
+    a personal training raises.
     """
     check_matplotlib()
     if request.from_journals:
@@ -63,7 +64,12 @@ def _run(
 
 
 def _methods(request: AccuracyRequest) -> dict[str, Method]:
-    """The rivals, then recontour's own. Raises UsageError for a rival that is not here."""
+    """The rivals, then recontour's own. Raises UsageError for a rival, ModelRefused for a model that is not here."""
+    from recontour.network.released import folder_of
+
+    for settings in request.settings:
+        if "network" in settings.method:
+            folder_of(settings.model)
     names = request.rivals or USUAL
     unknown = [name for name in names if name not in rivals()]
     if unknown:
@@ -112,7 +118,11 @@ def _personal(man: Man, request: AccuracyRequest, say: Callable[[str], None] | N
             return personal_model(man, request, settings, say)
 
         plain = own_method(settings, lambda case: made()[0])
-        return Method(lambda case: replace(plain.run(case), note=made()[1]), own=True)
+
+        def run(case: Case) -> Found:
+            return replace(plain.run(case), note=made()[1])
+
+        return replace(plain, run=run)
 
     return {f"recontour personalised {s.method}": method(s) for s in request.settings if "network" in s.method}
 

@@ -88,10 +88,12 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Method:
-    """run: may raise RecontourError, or RuntimeError as torch and itk do. own: one of recontour's."""
+    """run: may raise RecontourError, or RuntimeError as torch and itk do: a result as well. own: one of recontour's.
+    prepare: what comes before, for the case; what it raises ends the whole run."""
 
     run: Callable[[Case], Found]
     own: bool = False
+    prepare: Callable[[Case], object] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +119,8 @@ def align_pair(pair: Pair, settings: Settings | None = None) -> Case:
 def own_method(settings: Settings, opened: Callable[[Case], ReleasedModel | None] | None = None) -> Method:
     """recontour itself with these settings: all that it does after the alignment, which every method starts from.
 
-    opened: gives the network for a case, before the clock starts; by default settings.model is opened each time.
+    opened: gives the network for a case, the same each time it is asked, before the clock starts; by default
+    settings.model is opened each time.
     """
 
     def run(case: Case) -> Found:
@@ -135,7 +138,7 @@ def own_method(settings: Settings, opened: Callable[[Case], ReleasedModel | None
             stages=result.seconds,
         )
 
-    return Method(run, own=True)
+    return Method(run, own=True, prepare=opened)
 
 
 def run_accuracy(
@@ -171,6 +174,8 @@ def _run_pair(name: str, make: Callable[[], Pair], methods: Mapping[str, Method]
             yield _failed(name, label, method, pair, machine, 0.0, str(error))
         return
     for label, method in methods.items():
+        if method.prepare:
+            method.prepare(case)
         yield _run_method(name, label, method, case, machine)
 
 

@@ -20,8 +20,9 @@ def organ(
     planned_ml: float = 100.0,
     true_ml: float = 100.0,
     facts: dict[str, Any] | None = None,
+    dice: float = 0.9,
 ) -> OrganOutcome:
-    score = Score(name, msd_mm, hd95_mm, 3.0, 0.9, 1.0, 0.8, 0.9, 100.0, true_ml, true_ml)
+    score = Score(name, msd_mm, hd95_mm, 3.0, dice, 1.0, 0.8, 0.9, 100.0, true_ml, true_ml)
     return OrganOutcome(score, name.title(), planned_ml, spread, folding, facts=facts)
 
 

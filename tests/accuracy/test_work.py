@@ -13,7 +13,7 @@ from recontour.accuracy.pairs import Man
 from recontour.accuracy.personal import personal_model
 from recontour.accuracy.request import AccuracyRequest, Personal
 from recontour.accuracy.work import measure
-from recontour.errors import UsageError
+from recontour.errors import ModelRefused, UsageError
 from recontour.evaluate import cases
 from recontour.evaluate.journal import read_journal
 from recontour.geometry.affine import Affine
@@ -23,6 +23,7 @@ from recontour.personalize import work as personalizing
 from recontour.personalize.decide import Decision
 from recontour.personalize.request import PersonalizeRequest
 from recontour.personalize.work import Personalized
+from recontour.phantom import scans
 from recontour.settings import Settings
 from tests.evaluate.test_cases import pair
 
@@ -144,6 +145,51 @@ def test_a_model_that_is_no_better_is_not_used(trainings: Trainings, tmp_path: P
     model, note = personal_model(SCANNED, asked_of(tmp_path), Settings(method="network", model="released"))
     assert model.card.name == "released"
     assert note == "personal model not kept (no better): the one it began with"
+
+
+def test_a_made_mans_files_stay_until_his_training_has_ended(
+    trainings: Trainings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written: list[int] = []
+
+    def write(out: Path, seed: int) -> None:
+        written.append(seed)
+        (out / "planning").mkdir(parents=True)
+
+    monkeypatch.setattr(scans, "write_phantom", write)
+    trainings.ends = [Personalized(10), KEPT]
+    with pytest.raises(KeyboardInterrupt):
+        personal_model(made(100_000), asked_of(tmp_path), Settings(method="network"))
+    personal_model(made(100_000), asked_of(tmp_path), Settings(method="network"))
+    assert written == [100_000]
+    assert trainings.asked[0].planning == trainings.asked[1].planning
+    assert trainings.asked[0].chosen_rois == {}
+    assert sorted(path.name for path in (tmp_path / "a.personal" / "phantom-100000").iterdir()) == [
+        "ended.json",
+        "lock",
+    ]
+
+
+def test_what_a_training_refuses_ends_the_run(
+    trainings: Trainings, two_men: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It is no result of the method, and not kept as one."""
+
+    def refuse(*given: Any) -> None:
+        raise UsageError("time was up before the first step")
+
+    monkeypatch.setattr(work, "personal_model", refuse)
+    monkeypatch.setattr(work, "_methods", lambda request: {})
+    request = AccuracyRequest(tmp_path / "a.md", settings=(Settings(method="network"),), personal=Personal(1.0, 1))
+    with pytest.raises(UsageError, match="time was up"):
+        measure(request)
+    assert not request.journals
+
+
+def test_an_unknown_model_is_refused_before_anything_is_made(tmp_path: Path) -> None:
+    with pytest.raises(ModelRefused, match="magic"):
+        measure(AccuracyRequest(tmp_path / "a.md", settings=(Settings(method="network", model="magic"),)))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_training_that_was_broken_off_goes_on(trainings: Trainings, tmp_path: Path) -> None:
