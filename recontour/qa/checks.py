@@ -28,6 +28,8 @@ class RoiFacts:
     overlap_ml: with organs that it did not overlap in the plan. touches_border: cut by the edge of the daily scan.
     out_of_view: the share of it where the daily scan shows nothing, or what lies outside the body. order: what of the
     order of organs it breaks, such as "not above the prostate".
+    edge_mean_mm, edge_p95_mm: how far the edges that the daily scan shows lie from the contour, by area (qa/edges.py);
+    None where there are no scans to measure it on.
     """
 
     name: str
@@ -48,6 +50,8 @@ class RoiFacts:
     overlap_ml: float = 0.0
     out_of_view: float = 0.0
     order: str = ""
+    edge_mean_mm: float | None = None
+    edge_p95_mm: float | None = None
 
 
 @dataclass(frozen=True)

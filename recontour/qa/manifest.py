@@ -89,6 +89,8 @@ class RoiRecord:
     overlap_ml: float
     out_of_view: float = 0.0
     order: str = ""
+    edge_mean_mm: float | None = None
+    edge_p95_mm: float | None = None
 
     @staticmethod
     def of(facts: RoiFacts, verdict: Verdict) -> RoiRecord:

@@ -14,11 +14,13 @@ from recontour.geometry.field import Field, jacobian_determinant
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.qa.checks import RoiFacts
+from recontour.qa.edges import edge_gaps
 from recontour.qa.metrics import surface_distances
 from recontour.qa.shape import part_volumes_ml, volume_and_centre
 
 WINDOW_HU = (-150.0, 300.0)  # soft tissue: gas that comes and goes counts no more than fat
 SHELL_MM = 5.0  # on both sides of the organ's surface, where a contour is right or wrong
+_MARGIN_MM = 15.0  # around an organ: as far as anything is looked at (qa/edges.py)
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +70,7 @@ def measure_roi(
         return RoiFacts(name, organ, before, after, parts_after=len(part_volumes_ml(daily)))
     shift = daily_centre - day.affine_daily_to_planning.inverse().apply(planned_centre)
     jacobian = jacobian_inside(day.field_daily_to_planning, daily)
+    edges = edge_gaps(day.fixed, day.warped, daily, paths[0] if paths else None) if day.fixed and day.warped else None
     return RoiFacts(
         name=name,
         organ=organ,
@@ -85,6 +88,8 @@ def measure_roi(
         parts_after=len(part_volumes_ml(daily)),
         touches_border=touches_border(daily, day.scan),
         overlap_ml=overlap_ml,
+        edge_mean_mm=edges.mean_mm if edges else None,
+        edge_p95_mm=edges.p95_mm if edges else None,
     )
 
 
@@ -148,8 +153,8 @@ def _within(index: NDArray[np.float64], scan: Grid) -> bool:
 
 
 def _cropped(daily: LevelSet, day: Day) -> tuple[LevelSet, Day]:
-    """The shape with 8 mm around it, and the same part of what lies on its grid: organs are small, regions are not."""
-    box = bounding_box(daily.array, margin=int(np.ceil(8.0 / min(daily.grid.spacing_mm))))
+    """The shape with a margin, and the same part of what lies on its grid: organs are small, regions are not."""
+    box = bounding_box(daily.array, margin=int(np.ceil(_MARGIN_MM / min(daily.grid.spacing_mm))))
     if box is None:
         return daily, day
     grid, field = _crop(daily.grid, box), day.field_daily_to_planning

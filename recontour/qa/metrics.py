@@ -66,7 +66,7 @@ class Gaps:
             return SurfaceDistances(gap, gap, gap)
         both = (self.there_mm, self.there_mm2), (self.back_mm, self.back_mm2)
         means = [np.average(values, weights=weights) for values, weights in both]
-        tails = [_percentile(values, weights, 0.95) for values, weights in both]
+        tails = [weighted_percentile(values, weights, 0.95) for values, weights in both]
         return SurfaceDistances(
             float(sum(means)) / 2.0, max(tails), float(max(self.there_mm.max(), self.back_mm.max()))
         )
@@ -135,7 +135,7 @@ def common_ml(a: Shape, b: Shape) -> float:
     raise UsageError("a mask and a level set", where="overlap", allowed="two level sets, or two masks")
 
 
-def _percentile(values: Values, weights: Values, share: float) -> float:
+def weighted_percentile(values: Values, weights: Values, share: float) -> float:
     """The lowest value that at least `share` of the weight does not exceed."""
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
