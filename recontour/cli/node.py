@@ -46,10 +46,10 @@ def run(config: Config) -> None:
 
     asked = read_config(config)
     _need_library()
-    from recontour.node.service import Node, stopped_by_signals
+    from recontour.node.service import Node, own_process
 
     node = Node(asked)
-    with stopped_by_signals(node):
+    with own_process(node):
         try:
             node.start()
             print(f"{asked.ae_title} listens on {_ports(asked)}; {len(asked.peers)} peers", flush=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 from recontour.node.config import NodeConfig, Peer
 from recontour.node.listener import plain_address
+
+REMEMBERED_S = 60.0  # which addresses a host's name has
 
 # (result, source, reason) of an A-ASSOCIATE-RJ (PS3.8 9.3.4)
 CALLED_TITLE, CALLING_TITLE, NO_ROOM = (1, 1, 7), (1, 1, 3), (2, 3, 2)
@@ -49,12 +53,18 @@ def is_listed(peers: Iterable[Peer], address: str) -> bool:
 
 
 def belongs(peer: Peer, address: str) -> bool:
-    """Whether a peer may come from there. A host's name is looked up each time: its address may change."""
+    """Whether a peer may come from there."""
     came_from = ipaddress.ip_address(address)
     if any(came_from in ipaddress.ip_network(network) for network in peer.addresses):
         return True
+    return address in _addresses(peer.host, int(time.monotonic() // REMEMBERED_S))
+
+
+@lru_cache(maxsize=256)
+def _addresses(host: str, moment: int) -> frozenset[str]:
+    """Of a host, looked up anew in every `moment`: a name's address may change, and asking for it takes time."""
     try:
-        found = socket.getaddrinfo(peer.host, None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
-        return False
-    return address in {plain_address(str(entry[4][0])) for entry in found}
+        return frozenset()
+    return frozenset(plain_address(str(entry[4][0])) for entry in found)

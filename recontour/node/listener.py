@@ -94,8 +94,8 @@ class _Handler(RequestHandler):
         assoc = self._create_association()
         assoc.dul.event_queue.get_nowait()  # every wrapper announces its connection: this was the first one's
         assoc.dul.socket = BoundedSocket(assoc, cast(socket.socket, self.request), server.limits, server.told)
-        server.opened(assoc)
         assoc.start()
+        server.opened(assoc, self.client_address)
 
 
 class Listener(ThreadedAssociationServer):
@@ -120,7 +120,7 @@ class Listener(ThreadedAssociationServer):
         self._is_listed = is_listed
         self._lock = threading.Lock()
         self._associations: list[tuple[Association, bool]] = []
-        self._arriving: list[bool] = []  # connections that are no association yet: whether listed
+        self._arriving: dict[Any, bool] = {}  # connections that are no association yet: whether listed
         pairs: list[Any] = list(handlers.items())
         super().__init__(ae, address, ae.ae_title, [], None, pairs, _Handler)  # pyright: ignore[reportUnknownMemberType]
 
@@ -141,16 +141,16 @@ class Listener(ThreadedAssociationServer):
         """Whether any connection is open."""
         return bool(self._open() or self._arriving)
 
-    def cut(self) -> None:
-        """Ends all connections."""
+    def cut(self, also_established: bool = True) -> None:
+        """Ends all connections, or those that are no association yet."""
         for assoc, _ in self._open():
-            cast(BoundedSocket, assoc.dul.socket).cut()
+            if also_established or not assoc.is_established:
+                cast(BoundedSocket, assoc.dul.socket).cut()
 
-    def opened(self, assoc: Association) -> None:
-        """To be counted."""
-        address = assoc.requestor.address or ""
+    def opened(self, assoc: Association, client_address: Any) -> None:
+        """A connection that arrived has become an association, which has begun."""
         with self._lock:
-            self._associations.append((assoc, self._is_listed(address)))
+            self._associations.append((assoc, self._arriving.pop(client_address)))
 
     def get_request(self) -> tuple[socket.socket, tuple[str, int]]:
         """The next connection. The handshake of TLS is left to its own thread, since it may take for ever."""
@@ -162,32 +162,29 @@ class Listener(ThreadedAssociationServer):
         """Whether there is room for one more; an association that is one too many is rejected in DICOM's words."""
         listed = self._is_listed(plain_address(client_address[0]))
         with self._lock:
-            others = [known for _, known in self._open()] + self._arriving
+            others = [known for _, known in self._open()] + list(self._arriving.values())
             room = 2 * self.limits.associations if listed else MOST_STRANGERS
             fits = sum(known == listed for known in others) < room
             if fits:
-                self._arriving.append(listed)
+                self._arriving[client_address] = listed
         if not fits:
             self.told("connection refused", plain_address(client_address[0]), "too many connections")
         return fits
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """TLS, where it is spoken, and the association's beginning."""
-        address = plain_address(client_address[0])
-        listed = self._is_listed(address)
         try:
             if self.tls is not None:
                 request = self.tls.wrap_socket(request, server_side=True)
             self.finish_request(request, client_address)
-        except ssl.SSLError as error:
-            self.told("TLS refused", address, (error.reason or type(error).__name__).replace("_", " ").lower())
-            self.shutdown_request(request)
-        except OSError as error:
-            self.told("connection lost", address, error.strerror or type(error).__name__)
-            self.shutdown_request(request)
-        finally:
+        except Exception as error:
+            address = plain_address(client_address[0])
             with self._lock:
-                self._arriving.remove(listed)
+                self._arriving.pop(client_address, None)
+            reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else type(error).__name__
+            what = "TLS refused" if isinstance(error, ssl.SSLError) else "connection lost"
+            self.told(what, address, reason.replace("_", " ").lower())
+            self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """In place of a traceback on stderr, which may quote what was received."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from pynetdicom import evt
+from pynetdicom import _config, evt
 from pynetdicom.ae import ApplicationEntity
 from pynetdicom.association import Association
 from pynetdicom.events import Event
@@ -48,9 +48,9 @@ class Sending:
         self, config: NodeConfig, tls: ssl.SSLContext | None, event_report: Callable[[Event], Any] | None = None
     ) -> None:
         self._tls, self._limits = tls, config.limits
-        self._handlers: dict[Any, Callable[[Event], Any]] = {evt.EVT_CONN_OPEN: self._bound}
+        self._handlers: list[tuple[Any, Callable[[Event], Any]]] = []
         if event_report:
-            self._handlers[evt.EVT_N_EVENT_REPORT] = event_report
+            self._handlers.append((evt.EVT_N_EVENT_REPORT, event_report))
         self._ae = application_entity(config)
 
     def echo(self, peer: Peer) -> None:
@@ -97,6 +97,7 @@ class Sending:
         tls = (self._tls, peer.host) if peer.tls and self._tls else None
         if peer.tls and tls is None:
             raise PeerRefused("TLS without a certificate")
+        opened: list[Event] = []
         try:
             assoc = cast(Any, self._ae).associate(
                 peer.host,
@@ -105,12 +106,12 @@ class Sending:
                 peer.ae_title,
                 ext_neg=list(roles),
                 tls_args=tls,
-                evt_handlers=list(self._handlers.items()),
+                evt_handlers=[*self._handlers, (evt.EVT_CONN_OPEN, opened.append), (evt.EVT_CONN_OPEN, self._bound)],
             )
         except (OSError, RuntimeError) as error:  # a name that nobody knows
             raise PeerRefused(f"it could not be reached ({type(error).__name__})") from error
         if not assoc.is_established:
-            raise PeerRefused(_why_none(assoc))
+            raise PeerRefused(_why_none(assoc) if opened else _unreached(peer))
         try:
             yield assoc
         except ValueError as error:  # pynetdicom's, where no context was accepted for what is sent
@@ -127,6 +128,7 @@ class Sending:
 
 def application_entity(config: NodeConfig) -> ApplicationEntity:
     """With the node's name and its time limits; how many associations there may be, the listener says."""
+    _config.LOG_HANDLER_LEVEL = "none"  # its words quote what is sent
     ae = ApplicationEntity(config.ae_title)
     ae.maximum_pdu_size = config.limits.pdu_bytes
     ae.maximum_associations = 1000
@@ -168,7 +170,11 @@ def _why_none(assoc: Association) -> str:
         return f"it rejected the association: {reply.reason_str}"
     if reply is not None and not assoc.accepted_contexts:
         return "it takes nothing of what it would be sent"
-    return "it could not be reached, or ended the association" if assoc.is_aborted else "it could not be reached"
+    return "it ended the association" if assoc.is_aborted else "it did not answer"
+
+
+def _unreached(peer: Peer) -> str:
+    return "it could not be reached" + (", or one of the two certificates was refused" if peer.tls else "")
 
 
 def _end(assoc: Association) -> None:

@@ -47,7 +47,6 @@ class Node:
 
     def __init__(self, config: NodeConfig) -> None:
         """Raises RecontourError where the configuration, the queue or a port cannot be used; then nothing runs."""
-        _keep_quiet()
         self._config = config
         self._settings = read_settings(Path(config.settings)) if config.settings else Settings()
         self._options = run_options(config)
@@ -100,6 +99,7 @@ class Node:
         self._stopping.set()
         for listener in self._listeners:
             listener.stop()
+            listener.cut(also_established=False)
         deadline = time.monotonic() + _PATIENCE_S
         while any(one.busy() for one in self._listeners) and time.monotonic() < deadline:
             time.sleep(0.05)
@@ -188,8 +188,9 @@ def run_options(config: NodeConfig) -> RunOptions:
 
 
 @contextmanager
-def stopped_by_signals(node: Node) -> Generator[None]:
-    """SIGTERM and Ctrl-C stop it, while this lasts."""
+def own_process(node: Node) -> Generator[None]:
+    """While this lasts SIGTERM and Ctrl-C stop the node, and no library's words are let out."""
+    _keep_quiet()
     before = {number: signal.signal(number, node.stop) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
