@@ -22,6 +22,7 @@ from recontour.errors import OutputRefused, UsageError
 
 IN_HAND = 2  # fractions at once in each worker process; it bounds the memory
 GPU = "GPU"
+_ANSWER_S = 10  # that a scheduler may take to answer
 _QUEUED = 2  # tasks for each thread of the cluster, those at work included: enough that none waits
 
 
@@ -69,7 +70,7 @@ def connected(address: str) -> Generator[Any]:
     from distributed import Client
 
     try:
-        client = Client(address, timeout=20)
+        client = Client(address, timeout=_ANSWER_S)
     except (OSError, ValueError) as error:
         raise UsageError(
             "no scheduler answers", where=address, allowed="tcp://HOST:PORT of a dask scheduler"

@@ -1,0 +1,130 @@
+"""Shows what `recontour batch` promises: one and two workers give the same files; killed (-9) at twenty random moments
+and started again, the same files, nothing lost and nothing done twice; a corrupt fraction, a missing plan and a file
+that cannot be opened are told, and the rest is done.
+
+    python benchmarks/batch_demo.py FOLDER [--patients 6] [--fractions 5] [--kills 20] [--seed 1] [-- OPTIONS OF BATCH]
+
+FOLDER/cohort is made if it is not there; everything else is made anew.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from batch_cohort import write_cohort
+from batch_same import differences
+from run_command import RECONTOUR
+
+_PAUSE_S = 0.05
+
+
+def spoil(cohort: Path) -> None:
+    """A cut-off slice, a file that cannot be opened, a patient without a plan: in the folders of even patients."""
+    two, four, six = (cohort / f"patient-{k}" for k in (2, 4, 6))
+    cut = sorted((two / "day-3").iterdir())[7]
+    cut.write_bytes(cut.read_bytes()[:-1500])
+    locked = four / "day-2" / "locked.dcm"
+    if os.geteuid():
+        locked.write_bytes(b"DICM")
+        locked.chmod(0)
+    else:  # nothing is locked for root; a link to itself cannot be opened by anybody
+        locked.symlink_to(locked)
+    (six / "planning" / "rtstruct.dcm").unlink()
+
+
+def batch(cohort: Path, out: Path, options: list[str]) -> subprocess.Popen[bytes]:
+    command = [*RECONTOUR, "batch", str(cohort), "--out", str(out), *options]
+    log = out.with_suffix(".log").open("ab")
+    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def results(out: Path) -> dict[Path, int]:
+    return {path: path.stat().st_ino for path in out.glob("P-*/F-*/*")}
+
+
+def killed(cohort: Path, out: Path, options: list[str], draw: random.Random) -> bool:
+    """Starts it, waits for up to three results more and up to some seconds after, and kills all its processes. False
+    where it had ended by then. Raises AssertionError where what was there is not there as it was."""
+    before, began = results(out), time.monotonic()
+    process = batch(cohort, out, options)
+    wanted, more_s = len({p.parent for p in before}) + draw.randrange(4), draw.uniform(0, 8)
+    while process.poll() is None and len({p.parent for p in results(out)}) < wanted:
+        time.sleep(_PAUSE_S)
+    until = time.monotonic() + more_s
+    while process.poll() is None and time.monotonic() < until:
+        time.sleep(_PAUSE_S)
+    alive = process.poll() is None
+    if alive:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    now = results(out)
+    assert all(now.get(path) == inode for path, inode in before.items()), "a result was lost, or made again"
+    done = len({p.parent for p in now})
+    print(f"  killed after {time.monotonic() - began:5.1f} s: {done} results" if alive else "  ended", flush=True)
+    return alive
+
+
+def told(out: Path) -> str:
+    with (out / "fractions.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        if row["state"] != "done":
+            print(f"  {row['state']}: {row['patient']} {row['fraction']}: {row['why']}")
+    return ", ".join(f"{count} {state}" for state, count in sorted(Counter(row["state"] for row in rows).items()))
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--patients", type=int, default=6)
+    parser.add_argument("--fractions", type=int, default=5)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--spacing", type=float, nargs=3, default=(5.0, 4.0, 4.0), help="of planning scans, mm, z y x")
+    own, separator, options = sys.argv[1:], "--", []
+    if separator in own:
+        place = own.index(separator)
+        own, options = own[:place], own[place + 1 :]
+    return parser.parse_args(own, argparse.Namespace(options=options))
+
+
+def main() -> int:
+    asked = arguments()
+    folder, cohort = asked.folder, asked.folder / "cohort"
+    if not cohort.exists():
+        write_cohort(folder / "cohort.part", asked.patients, asked.fractions, tuple(asked.spacing))
+        spoil(folder / "cohort.part")
+        (folder / "cohort.part").rename(cohort)
+    one, two, many = (folder / name for name in ("one", "two", "killed"))
+    for out in (one, two, many):
+        shutil.rmtree(out, ignore_errors=True)
+        out.with_suffix(".log").unlink(missing_ok=True)
+    for out, workers in ((one, "1"), (two, "2")):
+        began = time.monotonic()
+        code = batch(cohort, out, [*asked.options, "--workers", workers]).wait()
+        print(f"{workers} worker(s): {time.monotonic() - began:.0f} s, exit code {code}; {told(out)}", flush=True)
+    draw, kills = random.Random(asked.seed), 0
+    while kills < asked.kills and killed(cohort, many, asked.options, draw):
+        kills += 1
+    code = batch(cohort, many, asked.options).wait()
+    print(f"killed {kills} times, then left alone: exit code {code}; {told(many)}")
+    worst = 0
+    for name, out in (("two workers", two), ("killed", many)):
+        found = differences(one, out)
+        worst = max(worst, len(found))
+        print(f"{name}: {len(found)} differences from one worker, undisturbed", *found[:20], sep="\n  ")
+    return int(worst > 0 or kills < asked.kills)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
