@@ -120,7 +120,11 @@ _INTRODUCTION = """# How accurate, measured on what
 
 Made by `recontour accuracy`. {where}
 The CSV beside this file has every pair, the journal (.jsonl) all that was measured of it: `recontour accuracy
---from-journal` makes this page anew from it and runs nothing.
+--from-journal` makes this page anew from it and runs nothing. To repeat all of it, which takes hours and goes on where
+it was stopped:
+
+    recontour accuracy accuracy.md --planning PLANNING --method refine --method network --method network+refine \\
+        --personal-minutes 20
 
 What this is: **accuracy on known motions of CT, not accuracy on patients.** A planning scan, made or real, is
 moved by a known smooth field (bladder and rectal filling, prostate shift and turn, set-up, another scanner, fresh

@@ -60,14 +60,13 @@ class AccuracyRequest:
     def journal(self) -> Path:
         """Of this call: accuracy.jsonl, or accuracy.part-1-of-2.jsonl."""
         share = f".part-{self.part[0]}-of-{self.part[1]}" if self.part else ""
-        return self.out.with_name(f"{self.out.stem}{share}.jsonl")
+        return self.out.absolute().with_name(f"{self.out.stem}{share}.jsonl")
 
     @property
     def journals(self) -> list[Path]:
         """All that lie beside the output, of this call and of others."""
-        beside = self.out.absolute().parent
-        parts = sorted(beside.glob(f"{self.out.stem}.part-*.jsonl")) if beside.is_dir() else []
-        whole = self.out.with_name(f"{self.out.stem}.jsonl")
+        whole = self.out.absolute().with_name(f"{self.out.stem}.jsonl")
+        parts = sorted(whole.parent.glob(f"{self.out.stem}.part-*.jsonl")) if whole.parent.is_dir() else []
         return [path for path in (*parts, whole) if path.exists()]
 
     @property

@@ -43,18 +43,16 @@ def accuracy(
     method: Annotated[list[str] | None, typer.Option(help="recontour's own methods. Default: refine.")] = None,
     model: Annotated[str, typer.Option(help="Of methods with a network: a model's name or folder.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    rival: Annotated[
-        list[str] | None, typer.Option(help="Only these rivals, by name. Default: affine, elastix, fast demons.")
-    ] = None,
+    rival: Annotated[list[str] | None, typer.Option(help="Only these. Default: affine, elastix, fast demons.")] = None,
     personal_minutes: Annotated[
-        float, typer.Option(help="Train the model this long for each of some men, and table that beside it. 0: not.")
+        float, typer.Option(help="Train the model so long for each of some men. 0: not.")
     ] = 0.0,
     personal_men: Annotated[int, typer.Option(help="For how many made patients; the real one is one more.")] = 3,
     part: Annotated[
-        str | None, typer.Option(help="K/N: only the K-th of N shares, to a journal of its own, without tables.")
+        str | None, typer.Option(help="K/N: only the K-th of N shares, to its own journal; no tables.")
     ] = None,
     from_journal: Annotated[
-        bool, typer.Option("--from-journal", help="Make the tables from the journals beside OUT; run nothing.")
+        bool, typer.Option("--from-journal", help="Tables of what was measured; run nothing.")
     ] = False,
 ) -> None:
     """Measure recontour beside its rivals on known motions: the tables of docs/accuracy.md.

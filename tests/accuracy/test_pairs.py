@@ -62,8 +62,10 @@ def test_what_cannot_be_is_refused(changes: dict[str, object]) -> None:
         replace(ASKED, **changes)  # pyright: ignore[reportArgumentType]
 
 
-def test_files_beside_the_page(tmp_path: Path) -> None:
-    whole = AccuracyRequest(tmp_path / "accuracy.md")
+@pytest.mark.parametrize("given", ["whole", "relative"])
+def test_files_beside_the_page(given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = AccuracyRequest(Path("accuracy.md") if given == "relative" else tmp_path / "accuracy.md")
     part = replace(whole, part=(1, 2))
     assert (whole.journal.name, part.journal.name) == ("accuracy.jsonl", "accuracy.part-1-of-2.jsonl")
     assert whole.journals == []
