@@ -221,6 +221,8 @@ def _deform(
     predicted = _Deformation(Field.zero(fixed.grid), {}, {})
     if settings.method == "affine":
         return predicted
+    with watch.stage("contents"):
+        fixed, moving = _without_medium(fixed, moving, rois, affine)
     if settings.method != "refine":
         with watch.stage("network"):
             predicted = _predict(fixed, moving, rois, affine, settings, model)
@@ -228,6 +230,17 @@ def _deform(
         return predicted
     with watch.stage("refine"):
         return replace(predicted, field=_refine(fixed, moving, rois, affine, predicted, settings))
+
+
+def _without_medium(fixed: Volume, moving: Volume, rois: list[PlannedRoi], affine: Affine) -> tuple[Volume, Volume]:
+    """Both scans as they are compared; those that are shown and judged keep their contrast medium."""
+    from recontour.network.contents import without_medium
+
+    for roi in rois:
+        if roi.organ == "bladder":
+            bladder = resample_level_set(roi.level_set, fixed.grid, affine)
+            fixed, moving = without_medium(fixed, moving, bladder)
+    return fixed, moving
 
 
 def _elastix(fixed: Volume, planning: Volume, affine: Affine, watch: Stopwatch) -> Field:
