@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from recontour.errors import UsageError
+from recontour.errors import OutputRefused, UsageError
 from recontour.queue.database import notice
 from recontour.queue.owner import Owner, is_gone
 from recontour.queue.spool import TWO_VERSIONS, Spool
@@ -212,18 +213,14 @@ class Jobs:
 
     def sent(self, delivery_id: int) -> None:
         """The destination has it."""
-        self._untold[delivery_id] = True
-        with self._database.changing() as changes:
+        with self._remembered(delivery_id, True), self._database.changing() as changes:
             sql = "UPDATE deliveries SET state = 'sent', message = '', owner = '', attempts = attempts + 1 WHERE id = ?"
             changes.execute(sql, (delivery_id,))
-        del self._untold[delivery_id]
 
     def failed(self, delivery_id: int, message: str, now: float) -> None:
         """Tried again after a pause that doubles from TRY_AGAIN_S to LONGEST_PAUSE_S; given up after MOST_TRIES."""
-        self._untold[delivery_id] = False
-        with self._database.changing() as changes:
+        with self._remembered(delivery_id, False), self._database.changing() as changes:
             _note_failed(changes, delivery_id, message, now)
-        del self._untold[delivery_id]
 
     def send_again(self, now: float, job_id: int | None = None) -> int:
         """A person asks for it: what was given up is due again, of all jobs or of one; how many."""
@@ -257,6 +254,16 @@ class Jobs:
             with self._database.changing() as changes:
                 sql = "UPDATE jobs SET state = 'ready', owner = '', changed = ? WHERE id = ? AND owner = ?"
                 changes.executemany(sql, [(now, job_id, self._owner.token) for job_id in lost])
+
+    @contextmanager
+    def _remembered(self, delivery_id: int, was_sent: bool) -> Generator[None]:
+        """What cannot be noted now is noted before anything else is sent."""
+        try:
+            yield
+        except OutputRefused:
+            self._untold[delivery_id] = was_sent
+            raise
+        self._untold.pop(delivery_id, None)
 
     def _tell_untold(self, now: float) -> None:
         for delivery_id, was_sent in list(self._untold.items()):

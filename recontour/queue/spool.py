@@ -239,6 +239,8 @@ def _record_series(changes: sqlite3.Connection, a: Arrived, at: float) -> None:
         "WHERE series_uid = ?",
         (kind, scanned, frame, at, a.series_uid),
     )
+    if row["role"] == "not used":
+        changes.execute("DELETE FROM notices WHERE kind = 'not used' AND subject = ?", (a.series_uid,))
     if (row["patient_id"], row["patient_name"], row["birth_date"]) != _identity(a):
         changes.execute(
             "UPDATE series SET trouble = ? WHERE series_uid = ?", ("its images name two patients", a.series_uid)

@@ -28,7 +28,9 @@ CHILD = (sys.executable, "-m", "recontour.queue.child")
 @dataclass(frozen=True)
 class RunOptions:
     """What holds for every job, beside the settings. chosen_rois, only, skip: as for StudyRequest; pseudonym_key: as
-    for ReportRequest. deliver: patterns of the names of files that are delivered; all stay in the job's folder."""
+    for ReportRequest. deliver: patterns of the names of files that are delivered; all stay in the job's folder. wanted:
+    the same for single destinations, within that. send_rejected: whether contours and registration of a fraction that
+    was rejected are delivered."""
 
     chosen_rois: Mapping[str, str] = field(default_factory=dict[str, str])
     only: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recontour.errors import UsageError
+from recontour.errors import OutputRefused, UsageError
 from recontour.queue import jobs as module
 from recontour.queue.jobs import Job, Jobs
 from recontour.queue.matching import match
@@ -116,6 +116,25 @@ def test_what_was_sent_is_never_due_again_whatever_is_said_later(three: Jobs) ->
     three.failed(delivery.id, "late answer", 2e9)
     three.recover(2e9)
     assert delivery.id not in [d.id for d in three.due(3e9)]
+
+
+def test_what_could_not_be_noted_on_a_full_disk_is_noted_later(three: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    done(three, destinations=("A",))
+    first, second = three.due(2e9)
+
+    def full() -> None:
+        raise OutputRefused("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(three.spool.database, "changing", full)
+        with pytest.raises(OutputRefused):
+            three.sent(first.id)
+        with pytest.raises(OutputRefused):
+            three.failed(second.id, "the peer is down", 2e9)
+    assert {d.state for d in three.deliveries()} == {"sending"}
+    assert three.due(2e9) == []
+    assert [d.state for d in three.deliveries()] == ["sent", "due"]
+    assert [d.id for d in three.due(2e9 + 15)] == [second.id]
 
 
 def test_a_killed_worker_s_job_is_put_back_once(three: Jobs) -> None:

@@ -228,6 +228,7 @@ def test_one_or_two_images_are_no_scan_until_more_come(jobs: Jobs) -> None:
     assert arrive(jobs, planning, structures, daily[:2]) == [] and not jobs.list()
     assert any("fewer than 3 images" in n[3] for n in status(jobs.spool).notices)
     assert arrive(jobs, daily[2:], at=500) == [1]
+    assert not status(jobs.spool).notices
 
 
 def test_of_two_plans_of_one_moment_the_frame_of_reference_decides(jobs: Jobs) -> None:
