@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,6 +29,7 @@ _PER_METHOD, _FRAME = 0.2, 0.75  # inches of height
 _POINT: dict[str, Any] = {"linestyle": "none", "markeredgewidth": 0.4, "markeredgecolor": "black", "clip_on": False}
 
 Value = Callable[[OrganOutcome], float]
+Scale = Literal["log", "linear", "from 0"]
 
 
 def measure_plot(outcomes: Sequence[Outcome], measure: Measure, path: Path) -> None:
@@ -38,7 +39,7 @@ def measure_plot(outcomes: Sequence[Outcome], measure: Measure, path: Path) -> N
         return float(getattr(row.score, measure.name)) if math.isfinite(row.score.msd_mm) else math.inf
 
     with style():
-        figure = _organ_panels(outcomes, [(measure.heading, value, measure.worse == "high")])
+        figure = _organ_panels(outcomes, [(measure.heading, value, "log" if measure.worse == "high" else "linear")])
         _save(figure, path)
 
 
@@ -52,7 +53,7 @@ def field_plot(outcomes: Sequence[Outcome], path: Path) -> None:
         return math.inf if row.folding is None else 100 * row.folding
 
     with style():
-        _save(_organ_panels(outcomes, [("Jacobian sd", spread, False), ("folding, %", folded, False)]), path)
+        _save(_organ_panels(outcomes, [("Jacobian sd", spread, "from 0"), ("folding, %", folded, "from 0")]), path)
 
 
 def time_plot(outcomes: Sequence[Outcome], path: Path) -> None:
@@ -144,20 +145,20 @@ def _against_filling(axes: Any, found: Sequence[Point], method: str, look: tuple
     axes.plot(*_columns([m for m in medians if math.isfinite(m[1])]), line, color="black", linewidth=1.0)
 
 
-def _organ_panels(outcomes: Sequence[Outcome], shown: Sequence[tuple[str, Value, bool]]) -> Any:
-    """Organs from left to right, what is shown (heading, value, whether logarithmic) from top to bottom."""
+def _organ_panels(outcomes: Sequence[Outcome], shown: Sequence[tuple[str, Value, Scale]]) -> Any:
+    """Organs from left to right, what is shown (heading, value, scale) from top to bottom."""
     organs, methods = organs_of(outcomes), methods_of(outcomes)
     figure = figure_of((_FRAME + _PER_METHOD * len(methods)) * len(shown))
     grid = figure.subplots(len(shown), len(organs), sharey=True, squeeze=False)
-    for line, (heading, value, logarithmic) in zip(grid, shown, strict=True):
+    for line, (heading, value, scale) in zip(grid, shown, strict=True):
         for axes, organ in zip(line, organs, strict=True):
             _organ_panel(axes, outcomes, organ, value)
             axes.set_title(named(organ))
-            if logarithmic:
+            if scale == "log":
                 _logarithmic(axes)
             else:
                 axes.locator_params(axis="x", nbins=3)
-                axes.set_xlim(left=0.0)
+                axes.set_xlim(left=0.0 if scale == "from 0" else None)
         _method_axis(line[0], methods)
         line[len(organs) // 2].set_xlabel(heading)
     return figure
