@@ -111,8 +111,10 @@ class QaSettings:
     folding_reject: float = 0.01
     disagreement_review_mm: float = 3.0  # mean distance of the registered and the segmented surface
     disagreement_reject_mm: float = 6.0
-    match_review: float = 0.7  # correlation of both scans around the organ, after warping
-    match_reject: float = 0.4
+    edges_review_mm: float = 4.5  # between the contour and the edge that the daily scan shows, at its worst twentieth
+    edges_reject_mm: float = 7.5
+    match_review: float = 0.4  # correlation of both scans around the organ, after warping
+    match_reject: float = 0.2
     overlap_review_ml: float = 0.5  # with organs that it did not overlap in the plan
     out_of_view_review: float = 0.01  # share of the organ beyond the daily scan's round field of view
     metal_review_ml: float = 1.0  # at the organs' height, in either scan: more than gold markers
@@ -143,6 +145,7 @@ class QaSettings:
 _QA_PAIRS = {
     ("folding", ""): True,
     ("disagreement", "_mm"): True,
+    ("edges", "_mm"): True,
     ("rotation", "_degrees"): True,
     ("scale", ""): True,
     ("match", ""): False,

@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "batch": GROUND | FLOOR_2 | {"pipeline", "report", "study"},
     "queue": GROUND | FLOOR_2 | {"report", "study"},
     "node": GROUND | FLOOR_2 | {"queue"},
+    "calibrate": GROUND | {"qa", "evaluate"},
 }
 OWNERS = {
     "torch": ("network/", "train/", "phantom/motion.py"),

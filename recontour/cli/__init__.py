@@ -17,6 +17,7 @@ import sys
 
 from recontour.cli import (
     batch,
+    calibrate,
     checks,
     compare,
     course,

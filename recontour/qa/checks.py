@@ -129,29 +129,35 @@ def _volume(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Findi
     ratio = facts.after_ml / facts.before_ml
     light = _outside(ratio, limits.volume_review, limits.volume_reject)
     low, high = limits.volume_reject if light == "reject" else limits.volume_review
-    change = f"The volume went from {facts.before_ml:.1f} to {facts.after_ml:.1f} ml, {ratio:.2f} times"
-    return _found(light, f"{change}; {low:.2f} to {high:.2f} times is allowed.")
+    d = _decimals(ratio, low, high, least=2)
+    change = f"The volume went from {facts.before_ml:.1f} to {facts.after_ml:.1f} ml, {ratio:.{d}f} times"
+    return _found(light, f"{change}; {low:.{d}f} to {high:.{d}f} times is allowed.")
 
 
 def _shift(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
     moved = hypot(*facts.shift_mm)
     light = _above(moved, limits.shift_review_mm, limits.shift_reject_mm)
     limit = limits.shift_reject_mm if light == "reject" else limits.shift_review_mm
-    return _found(light, f"The centre moved by {moved:.1f} mm ({in_words(facts.shift_mm)}); {limit:.0f} mm is allowed.")
+    d = _decimals(moved, limit, least=1)
+    return _found(light, f"The centre moved by {moved:.{d}f} mm ({in_words(facts.shift_mm)}); {limit:g} mm is allowed.")
 
 
 def _stretch(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
     low, high = settings.jacobian_review
     if low <= facts.jacobian_p01 and facts.jacobian_p99 <= high:
         return None
-    change = f"Inside it the volume changes locally by factors of {facts.jacobian_p01:.2f} to {facts.jacobian_p99:.2f}"
+    d = max(_decimals(facts.jacobian_p01, low, least=2), _decimals(facts.jacobian_p99, high, least=2))
+    factors = f"{facts.jacobian_p01:.{d}f} to {facts.jacobian_p99:.{d}f}"
+    change = f"Inside it the volume changes locally by factors of {factors}"
     return Finding("review", f"{change}; {low:g} to {high:g} is allowed.")
 
 
 def _folding(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
     light = _above(facts.folding, settings.folding_review, settings.folding_reject)
     limit = settings.folding_reject if light == "reject" else settings.folding_review
-    return _found(light, f"The deformation folds over itself in {facts.folding:.2%} of it; {limit:.2%} is allowed.")
+    d = _decimals(100 * facts.folding, 100 * limit, least=2)
+    folds = f"The deformation folds over itself in {facts.folding:.{d}%} of it"
+    return _found(light, f"{folds}; {limit:.{d}%} is allowed.")
 
 
 def _disagreement(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
@@ -159,8 +165,19 @@ def _disagreement(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) ->
         return None
     light = _above(facts.disagreement_mm, settings.disagreement_review_mm, settings.disagreement_reject_mm)
     limit = settings.disagreement_reject_mm if light == "reject" else settings.disagreement_review_mm
-    apart = f"The carried-over and the newly found contour are {facts.disagreement_mm:.1f} mm apart on average"
-    return _found(light, f"{apart}; {limit:.1f} mm is allowed.")
+    d = _decimals(facts.disagreement_mm, limit, least=1)
+    apart = f"The carried-over and the newly found contour are {facts.disagreement_mm:.{d}f} mm apart on average"
+    return _found(light, f"{apart}; {limit:.{d}f} mm is allowed.")
+
+
+def _edges(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
+    if facts.edge_p95_mm is None:
+        return None
+    light = _above(facts.edge_p95_mm, settings.edges_review_mm, settings.edges_reject_mm)
+    limit = settings.edges_reject_mm if light == "reject" else settings.edges_review_mm
+    d = _decimals(facts.edge_p95_mm, limit, least=1)
+    off = f"The daily scan's edge lies {facts.edge_p95_mm:.{d}f} mm off this contour at its worst twentieth"
+    return _found(light, f"{off}; {limit:.{d}f} mm is allowed.")
 
 
 def _match(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
@@ -168,8 +185,9 @@ def _match(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Findin
         return None
     light = _below(facts.image_match, settings.match_review, settings.match_reject)
     limit = settings.match_reject if light == "reject" else settings.match_review
-    looks = f"Around it the warped planning scan resembles the daily scan by {facts.image_match:.2f} (correlation)"
-    return _found(light, f"{looks}; {limit:.2f} is required.")
+    d = _decimals(facts.image_match, limit, least=2)
+    looks = f"Around it the warped planning scan resembles the daily scan by {facts.image_match:.{d}f} (correlation)"
+    return _found(light, f"{looks}; {limit:.{d}f} is required.")
 
 
 def _border(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
@@ -189,8 +207,9 @@ def _parts(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Findin
 
 def _overlap(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
     light = _above(facts.overlap_ml, settings.overlap_review_ml, float("inf"))
-    shared = f"It shares {facts.overlap_ml:.1f} ml with organs that it did not overlap in the plan"
-    return _found(light, f"{shared}; {settings.overlap_review_ml:.1f} ml is allowed.")
+    d = _decimals(facts.overlap_ml, settings.overlap_review_ml, least=1)
+    shared = f"It shares {facts.overlap_ml:.{d}f} ml with organs that it did not overlap in the plan"
+    return _found(light, f"{shared}; {settings.overlap_review_ml:.{d}f} ml is allowed.")
 
 
 def _view(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
@@ -210,6 +229,7 @@ ROI_RULES: tuple[RoiRule, ...] = (
     _stretch,
     _folding,
     _disagreement,
+    _edges,
     _match,
     _border,
     _view,
@@ -224,21 +244,25 @@ def _alignment(facts: StudyFacts, settings: QaSettings) -> Finding | None:
         return None
     light = _below(facts.alignment_match, settings.alignment_review, settings.alignment_reject)
     limit = settings.alignment_reject if light == "reject" else settings.alignment_review
-    looks = f"After alignment the two scans resemble each other by {facts.alignment_match:.2f} (correlation)"
-    return _found(light, f"{looks}; {limit:.2f} is required.")
+    d = _decimals(facts.alignment_match, limit, least=2)
+    looks = f"After alignment the two scans resemble each other by {facts.alignment_match:.{d}f} (correlation)"
+    return _found(light, f"{looks}; {limit:.{d}f} is required.")
 
 
 def _rotation(facts: StudyFacts, settings: QaSettings) -> Finding | None:
     light = _above(facts.rotation_degrees, settings.rotation_review_degrees, settings.rotation_reject_degrees)
     limit = settings.rotation_reject_degrees if light == "reject" else settings.rotation_review_degrees
-    return _found(light, f"The patient lies {facts.rotation_degrees:.1f} degrees turned; {limit:.0f} is allowed.")
+    d = _decimals(facts.rotation_degrees, limit, least=1)
+    return _found(light, f"The patient lies {facts.rotation_degrees:.{d}f} degrees turned; {limit:g} is allowed.")
 
 
 def _scale(facts: StudyFacts, settings: QaSettings) -> Finding | None:
     change = abs(facts.scale - 1.0)
     light = _above(change, settings.scale_review, settings.scale_reject)
     limit = settings.scale_reject if light == "reject" else settings.scale_review
-    return _found(light, f"Alignment stretches the patient by {change:.0%} in one direction; {limit:.0%} is allowed.")
+    d = _decimals(100 * change, 100 * limit, least=0)
+    stretches = f"Alignment stretches the patient by {change:.{d}%} in one direction"
+    return _found(light, f"{stretches}; {100 * limit:g}% is allowed.")
 
 
 def _patient(facts: StudyFacts, settings: QaSettings) -> Finding | None:
@@ -265,6 +289,12 @@ STUDY_RULES: tuple[StudyRule, ...] = (_patient, _alignment, _rotation, _scale, _
 
 def _found(light: Light, reason: str) -> Finding | None:
     return None if light == "pass" else Finding(light, reason)
+
+
+def _decimals(value: float, *limits: float, least: int) -> int:
+    """How many decimals tell a value from its limits: "0.80; 0.80 is required" explains nothing."""
+    told = (d for d in range(least, least + 4) if all(f"{value:.{d}f}" != f"{limit:.{d}f}" for limit in limits))
+    return next(told, least)
 
 
 def _above(value: float, review: float, reject: float) -> Light:
