@@ -139,7 +139,12 @@ def _check_whole(dataset: Dataset) -> None:
         if isinstance(held, bytes) and isinstance(said, int) and said != _UNDEFINED_LENGTH and len(held) < said:
             raise _refused("a DICOM object that is cut off")
     syntax = dataset.file_meta.TransferSyntaxUID
-    if "PixelData" in dataset and not syntax.is_compressed and len(dataset.PixelData) < _promised_bytes(dataset):
+    plain = "PixelData" in dataset and not syntax.is_compressed
+    if (
+        plain
+        and not text(dataset, "PhotometricInterpretation").startswith("YBR")
+        and len(dataset.PixelData) < _promised_bytes(dataset)
+    ):
         raise _refused("an image with fewer pixels than it says")
 
 

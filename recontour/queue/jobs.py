@@ -13,7 +13,7 @@ from typing import Literal
 from recontour.errors import OutputRefused, UsageError
 from recontour.queue.database import notice
 from recontour.queue.owner import Owner, is_gone
-from recontour.queue.spool import TWO_VERSIONS, Spool
+from recontour.queue.spool import FORGOTTEN_S, TWO_VERSIONS, Spool
 
 JobState = Literal["waiting", "ready", "running", "done", "failed"]
 DeliveryState = Literal["due", "sending", "sent", "gave up"]
@@ -179,7 +179,7 @@ class Jobs:
                 "retries = 0, next_try = 0, changed = ? WHERE id = ? AND state IN ('failed', 'done')"
             )
             if changes.execute(sql, (time.time(), job_id)).rowcount:
-                changes.execute("DELETE FROM notices WHERE kind = 'late images' AND subject = ?", (f"job {job_id}",))
+                changes.execute("DELETE FROM notices WHERE kind LIKE 'late %' AND subject = ?", (f"job {job_id}",))
                 changes.execute("DELETE FROM deliveries WHERE job_id = ? AND state IN ('due', 'gave up')", (job_id,))
                 changes.execute(
                     "UPDATE series SET trouble = '' WHERE trouble = ? AND series_uid IN "
@@ -243,7 +243,9 @@ class Jobs:
         self.spool.sweep(at)
         sql = "SELECT DISTINCT owner FROM jobs WHERE owner != '' UNION SELECT owner FROM deliveries WHERE owner != ''"
         owners = [row[0] for row in self._database.rows(sql)]
-        gone = [o for o in owners if o != self._owner.token and is_gone(self.spool.folder / "owners", o)]
+        places = self.spool.folder / "owners"
+        owners += [path.name for path in places.iterdir() if _is_old(path, at)]
+        gone = [o for o in dict.fromkeys(owners) if o != self._owner.token and is_gone(places, o)]
         with self._database.changing() as changes:
             return sum(_put_back(changes, owner, at) for owner in gone)
 
@@ -311,6 +313,13 @@ class Jobs:
             row["next_try"],
             row["message"],
         )
+
+
+def _is_old(path: Path, now: float) -> bool:
+    try:
+        return now - path.stat().st_mtime > FORGOTTEN_S
+    except FileNotFoundError:  # another process has just taken it away
+        return False
 
 
 def _pause(tries: int, first_s: float, longest_s: float) -> float:

@@ -76,7 +76,8 @@ def appoint(jobs: Jobs, series_uid: str, now: float) -> None:
         if not drawn:
             found = "no such CT with a structure set"
             raise UsageError(found, where=f"series ...{series_uid[-8:]}", allowed="a CT series of the queue")
-        changes.executemany("UPDATE structures SET trouble = '' WHERE sop_uid = ?", [(s["sop_uid"],) for s in drawn])
+        sql = "UPDATE structures SET trouble = '', settled = 1 WHERE sop_uid = ?"
+        changes.executemany(sql, [(s["sop_uid"],) for s in drawn])
         changes.execute("UPDATE series SET role = 'planning' WHERE series_uid = ?", (series_uid,))
         changes.execute("DELETE FROM jobs WHERE daily_series_uid = ? AND state IN ('waiting', 'ready')", (series_uid,))
         notice(changes, "appointed", series_uid, "a person made this scan a plan", now)
@@ -107,6 +108,9 @@ def _make_planning(changes: sqlite3.Connection, drawn: sqlite3.Row, scan: sqlite
         changes.execute("UPDATE structures SET trouble = ? WHERE sop_uid = ?", (difference, drawn["sop_uid"]))
         notice(changes, "two patients", drawn["sop_uid"], f"a structure set and its CT: {difference}", now)
         return
+    if scan["role"] == "planning":
+        _tell_of_newer(changes, scan, now)
+        return
     sql = "SELECT id, state FROM jobs WHERE daily_series_uid = ?"
     job = changes.execute(sql, (scan["series_uid"],)).fetchone()
     if job is not None and job["state"] in _LATEST_RUN:
@@ -118,6 +122,14 @@ def _make_planning(changes: sqlite3.Connection, drawn: sqlite3.Row, scan: sqlite
         return
     changes.execute("DELETE FROM jobs WHERE daily_series_uid = ?", (scan["series_uid"],))
     changes.execute("UPDATE series SET role = 'planning' WHERE series_uid = ?", (scan["series_uid"],))
+
+
+def _tell_of_newer(changes: sqlite3.Connection, planning: sqlite3.Row, now: float) -> None:
+    """What has been run has the contours of then."""
+    sql = "SELECT id FROM jobs WHERE planning_series_uid = ? AND state IN ('running', 'done')"
+    for job in changes.execute(sql, (planning["series_uid"],)).fetchall():
+        text = f"another structure set came for the plan of job {job['id']} after it had begun. Look, and requeue it"
+        notice(changes, "late contours", f"job {job['id']}", text, now)
 
 
 def _apply(changes: sqlite3.Connection, scan: sqlite3.Row, decision: _Decision, now: float) -> list[int]:

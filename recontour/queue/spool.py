@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 FOLDERS = ("incoming", "series", "aside", "jobs", "owners")
 TWO_VERSIONS = "an image of it came in two versions"
 _AT_ONCE = 500  # UIDs in one question
-_FORGOTTEN_S = 3600.0  # a part that nobody has written to for so long is nobody's
+FORGOTTEN_S = 3600.0  # a part that nobody has written to for so long is nobody's
 
 
 class Kept(Enum):
@@ -125,7 +125,7 @@ class Spool:
         """Takes away parts that a killed process left under incoming/."""
         for part in (self.folder / "incoming").iterdir():
             with suppress(OSError):
-                if now - part.stat().st_mtime > _FORGOTTEN_S:
+                if now - part.stat().st_mtime > FORGOTTEN_S:
                     part.unlink()
 
     def _keep_new(self, data: bytes, arrived: Arrived, sender: str, at: float) -> Kept:

@@ -14,7 +14,15 @@ from recontour.queue.spool import Spool
 from recontour.queue.worker import RunOptions, run_next
 from recontour.settings import Settings
 
-_LOUD = ("refused file", "conflict", "two patients", "late images", "drawn on a daily scan", "not delivered")
+_LOUD = (
+    "refused file",
+    "conflict",
+    "two patients",
+    "late images",
+    "late contours",
+    "drawn on a daily scan",
+    "not delivered",
+)
 
 
 @dataclass(frozen=True)

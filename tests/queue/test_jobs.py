@@ -194,6 +194,16 @@ def test_what_is_asked_for_again_sends_only_the_new_results(three: Jobs) -> None
         three.requeue(77)
 
 
+def test_what_dead_processes_left_is_cleared_away(three: Jobs) -> None:
+    owners = three.spool.folder / "owners"
+    (owners / "a dead one").touch()
+    living = Jobs(Spool(three.spool.folder))
+    three.recover(2e9)
+    assert "a dead one" not in [p.name for p in owners.iterdir()] and len(list(owners.iterdir())) == 2
+    assert living.claim(1) is not None and three.recover(2e9) == 0
+    living.close()
+
+
 def test_a_job_that_is_stopped_by_hand_is_as_if_it_was_never_begun(three: Jobs) -> None:
     three.release(claimed(three))
     assert three.get(1).state == "ready"

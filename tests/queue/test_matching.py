@@ -194,9 +194,33 @@ def test_anyone_s_contours_on_a_day_that_was_run_are_kept_and_told(jobs: Jobs) -
         ("ready", f"{ROOT}.10.1"),
     ]
     assert any("not taken as a plan" in n[3] for n in status(jobs.spool).notices)
-    appoint(jobs, f"{ROOT}.11.1", 1000)  # a person says that it was a new plan
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_a_person_can_say_that_it_was_a_new_plan(jobs: Jobs, ours: bool) -> None:
+    planning, structures, daily = pair()
+    arrive(jobs, planning, structures, daily)
+    run(jobs, 1)
+    drawn = drawn_on(daily, 40, "20260106")
+    arrive(jobs, made_by_recontour(drawn) if ours else drawn, scan(60, "20260120"), at=500)
+    assert jobs.list()[1].planning_series_uid == f"{ROOT}.10.1"
+    appoint(jobs, f"{ROOT}.11.1", 1000)
+    for at in (1000, 1001):
+        match(jobs, at)
+        assert jobs.list()[1].planning_series_uid == f"{ROOT}.11.1"
+
+
+def test_contours_that_come_for_a_plan_that_was_used_are_told(jobs: Jobs) -> None:
+    planning, structures, daily = pair()
+    arrive(jobs, planning, structures, daily)
+    run(jobs, 1)
+    arrive(jobs, drawn_on(planning, 7, "20260107"), scan(60, "20260120"), at=500)
+    assert [j.structures_uid for j in jobs.list()] == [f"{ROOT}.15.4.1", f"{ROOT}.7.4.1"]
+    (told,) = status(jobs.spool).notices
+    assert "another structure set" in told[3] and told[2] == "job 1"
+    jobs.requeue(1)
     match(jobs, 1000)
-    assert jobs.list()[1].planning_series_uid == f"{ROOT}.11.1"
+    assert jobs.get(1).structures_uid == f"{ROOT}.7.4.1" and not status(jobs.spool).notices
 
 
 def test_only_a_scan_with_a_structure_set_can_be_appointed(jobs: Jobs) -> None:
