@@ -121,7 +121,7 @@ _INTRODUCTION = """# How accurate, measured on what
 Made by `recontour accuracy`. {where}
 The CSV beside this file has every pair, the journal (.jsonl) all that was measured of it: `recontour accuracy
 --from-journal` makes this page anew from it and runs nothing. To repeat all of it, which takes hours and goes on where
-it was stopped:
+it was stopped (`--roi ORGAN=ROI` where the plan's names do not tell which ROIs are meant):
 
     recontour accuracy accuracy.md --planning PLANNING --method refine --method network --method network+refine \\
         --personal-minutes 20
