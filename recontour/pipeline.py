@@ -238,7 +238,8 @@ def _without_medium(fixed: Volume, moving: Volume, rois: list[PlannedRoi], affin
 
     for roi in rois:
         if roi.organ == "bladder":
-            bladder = resample_level_set(roi.level_set, fixed.grid, affine)
+            placed = affine.inverse().apply(_inside_corners(roi.level_set))
+            bladder = resample_level_set(roi.level_set, _reach(placed, fixed.grid, 2.0, None), affine)
             fixed, moving = without_medium(fixed, moving, bladder)
     return fixed, moving
 

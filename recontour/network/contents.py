@@ -30,8 +30,8 @@ _REACH_MM = 45.0  # how far a daily bladder reaches beyond the planned one
 def without_medium(fixed: Volume, moving: Volume, bladder: LevelSet) -> tuple[Volume, Volume]:
     """Both scans with urine in place of the bladder's contrast medium; the scans themselves where neither holds any.
 
-    fixed, moving: daily scan and affinely placed planning scan, HU; bladder: the planned one, placed likewise. All on
-    one grid along the LPS axes.
+    fixed, moving: daily scan and affinely placed planning scan, HU, on one grid along the LPS axes.
+    bladder: the planned one, placed likewise, on a part of that grid.
     """
     return _filled(fixed, bladder), _filled(moving, bladder)
 
@@ -57,28 +57,18 @@ def _medium(scan: Volume, bladder: LevelSet) -> tuple[Box, NDArray[np.bool_]] | 
     """
     from scipy.ndimage import label
 
-    seeds = _seeds(scan, bladder)
-    if seeds is None:
+    near = scan.grid.box_of(bladder.grid)
+    seeds = _bright(scan.array[near], scan.grid) & (bladder.array > _DEEP_MM)
+    if seeds.sum() * scan.grid.voxel_ml < _LEAST_ML:
         return None
-    part = bounding_box(bladder.array, _voxels(_REACH_MM, scan.grid))
-    assert part is not None, "there are seeds inside the shape"
+    reach = zip(near, _voxels(_REACH_MM, scan.grid), strict=True)
+    z, y, x = (slice(max(0, at.start - rim), at.stop + rim) for at, rim in reach)
+    part = (z, y, x)
+    there = tuple(slice(at.start - p.start, at.stop - p.start) for at, p in zip(near, part, strict=True))
     parts, _ = label(_bright(scan.array[part], scan.grid))
-    medium = np.isin(parts, np.setdiff1d(parts[seeds[part]], [0]))
-    share_inside = (medium & (bladder.array[part] > 0)).sum() / max(medium.sum(), 1)
+    medium = np.isin(parts, np.setdiff1d(parts[there][seeds], [0]))
+    share_inside = (medium[there] & (bladder.array > 0)).sum() / max(medium.sum(), 1)
     return (part, medium) if share_inside > _LEAST_SHARE_INSIDE else None
-
-
-def _seeds(scan: Volume, bladder: LevelSet) -> NDArray[np.bool_] | None:
-    """(D, H, W): bright voxels well inside the planned shape; None where they make less than a millilitre."""
-    box = bounding_box(bladder.array, 0)
-    if box is None:
-        return None
-    bright = _bright(scan.array[box], scan.grid) & (bladder.array[box] > _DEEP_MM)
-    if bright.sum() * scan.grid.voxel_ml < _LEAST_ML:
-        return None
-    out = np.zeros(scan.grid.size, np.bool_)
-    out[box] = bright
-    return out
 
 
 def _bright(hu: NDArray[np.float32], grid: Grid) -> NDArray[np.bool_]:

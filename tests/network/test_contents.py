@@ -39,14 +39,15 @@ def test_medium_of_one_day_becomes_urine(day_has_it: bool) -> None:
     medium, plain = scan(depth(20), 300.0), scan(depth(20), URINE)
     pair = (medium, plain) if day_has_it else (plain, medium)
     fixed, moving = without_medium(*pair, bladder(20))
+    np.testing.assert_array_equal(medium.array, scan(depth(20), 300.0).array)  # what is shown stays as it was
     changed, same = (fixed, moving) if day_has_it else (moving, fixed)
     assert same is plain
     # Every voxel at the rim keeps its shares of wall and lumen, so the scan is what urine would have made it.
     np.testing.assert_allclose(changed.array, plain.array, atol=0.01)
 
 
-def test_nothing_changes_without_medium() -> None:
-    noise = np.random.default_rng(5).normal(0, 35, GRID.size).astype(np.float32)
+def test_nothing_changes_without_medium_however_noisy() -> None:
+    noise = np.random.default_rng(5).normal(0, 70, GRID.size).astype(np.float32)
     fixed, moving = (Volume(GRID, scan(depth(r), URINE).array + noise) for r in (20, 18))
     assert without_medium(fixed, moving, bladder(20)) == (fixed, moving)
 
@@ -88,6 +89,14 @@ def test_noise_in_the_medium_makes_no_holes() -> None:
     inside = depth(20) > 8
     assert abs(float(fixed.array[inside].mean()) - URINE) < 3.0
     assert fixed.array[inside].max() < WALL + 1.0
+
+
+def test_the_shape_may_lie_on_a_part_of_the_grid() -> None:
+    whole = bladder(20)
+    low, high = (8, 10, 12), (48, 55, 50)
+    part = LevelSet(GRID.crop(low, high), whole.array[8:48, 10:55, 12:50])
+    fixed, _ = without_medium(scan(depth(20), 300.0), scan(depth(20), URINE), part)
+    np.testing.assert_allclose(fixed.array, scan(depth(20), URINE).array, atol=0.01)
 
 
 def test_an_empty_shape_changes_nothing() -> None:
