@@ -71,19 +71,17 @@ def arguments() -> argparse.Namespace:
 
 def main() -> int:
     asked = arguments()
-    patients = sorted(path for path in asked.cohort.iterdir() if path.is_dir())
+    patients = sorted(asked.cohort.glob("patient-*"))  # not the heaps, whose every file `run` would look at
     rounds: list[Round] = []
     for k in range(asked.rounds):
         done = run_round(patients[k % len(patients)], asked.options)
         rounds.append(done)
         n, spent = len(done.commands), sum(u.cpu_s for u in done.commands)
-        print(
-            f"round {k + 1}, {n} fractions: batch {done.steady_s:6.2f} s each (whole {done.batch.wall_s:.1f} s, processor "
-            f"{done.batch.cpu_s / n:.2f} s each, peak {done.batch.peak_gb:.2f} GB, {done.bytes_each / 1e6:.2f} MB each); "
-            f"run {done.command_s:6.2f} s each (processor {spent / n:.2f} s each, peak "
-            f"{max(u.peak_gb for u in done.commands):.2f} GB)",
-            flush=True,
-        )
+        print(f"round {k + 1}, {n} fractions: seconds each, processor seconds each, peak GB, MB of results each")
+        size = done.bytes_each / 1e6
+        print(f"  batch {done.steady_s:8.2f} {done.batch.cpu_s / n:8.2f} {done.batch.peak_gb:6.2f} {size:6.2f}")
+        peak = max(u.peak_gb for u in done.commands)
+        print(f"  run   {done.command_s:8.2f} {spent / n:8.2f} {peak:6.2f}", flush=True)
     ratio = statistics.median(r.steady_s / r.command_s for r in rounds)
     processor = statistics.median(r.batch.cpu_s / sum(u.cpu_s for u in r.commands) for r in rounds)
     print(f"ratio of wall seconds per fraction, batch in its steady state to run: {ratio:.2f}")

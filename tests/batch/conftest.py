@@ -7,11 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.batch.made import QUICK_TOML, write_cohort
 
+_MAIN = "from recontour.cli import main; main()"
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
@@ -26,18 +28,28 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def run(cohort: Path) -> Run:
+def start(cohort: Path) -> Callable[..., subprocess.Popen[str]]:
     """recontour batch COHORT --out OUT ..., as a user starts it. code: what to run instead of the command line."""
 
-    def run(
-        out: Path, *options: str, code: str = "from recontour.cli import main; main()", at: Path = cohort
-    ) -> object:
+    def start(out: Path, *options: str, code: str = _MAIN, at: Path = cohort) -> subprocess.Popen[str]:
         quick = str(cohort.parent / "quick.toml")
         command = [sys.executable, "-c", code, "batch", str(at), "--out", str(out), "--settings", quick, *options]
         environment = os.environ | {"RECONTOUR_PSEUDONYM_KEY": str(cohort.parent / "key"), "COLUMNS": "80"}
-        return subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
-    return run  # type: ignore[return-value]
+    return start
+
+
+@pytest.fixture(scope="session")
+def run(start: Callable[..., subprocess.Popen[str]]) -> Run:
+    """The same, to its end."""
+
+    def run(out: Path, *options: str, **named: Any) -> subprocess.CompletedProcess[str]:
+        process = start(out, *options, **named)
+        said, errors = process.communicate()
+        return subprocess.CompletedProcess(process.args, process.returncode, said, errors)
+
+    return run
 
 
 @pytest.fixture(scope="session")

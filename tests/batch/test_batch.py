@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import os
 import shutil
+import signal
 from pathlib import Path
 from threading import Event
 
@@ -88,6 +90,23 @@ def test_a_dry_run_writes_nothing(run, tmp_path: Path) -> None:  # type: ignore[
     assert "no CT with a structure set" in " ".join(said.stdout.split())
     assert not (tmp_path / "out").exists()
     assert all(len(line) <= 80 for line in said.stdout.splitlines())
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_interrupted_it_stops_cleanly(start, cohort: Path, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Ctrl-C once the first fraction is done: no traceback, nothing half made, and the table's fractions go on."""
+    out = tmp_path / "out"
+    process = start(out, at=cohort / "second")
+    for line in process.stderr:
+        if " F-" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    _, said = process.communicate()
+    assert process.returncode == 130, said
+    assert "Stopping after the stage at hand" in said and "Traceback" not in said
+    assert not list((out / ".work").iterdir())
+    for folder in out.glob("P-*/F-*"):
+        assert {p.name for p in folder.iterdir()} == {"rtstruct.dcm", "rtstruct.manifest.json", "asked.json"}
 
 
 @pytest.mark.usefixtures("aligned")

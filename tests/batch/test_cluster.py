@@ -24,13 +24,14 @@ pytest.importorskip("distributed")
 def test_a_worker_is_killed_and_nothing_is_lost(  # type: ignore[no-untyped-def]
     cohort: Path, undisturbed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both workers have fractions in hand when one of them dies."""
+    """Both workers have fractions in hand when one of them dies. They are asked by the address of their scheduler, as
+    --scheduler does."""
     monkeypatch.setenv("RECONTOUR_PSEUDONYM_KEY", str(cohort.parent / "key"))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     killed: list[int] = []
 
     def outcomes(tasks: Sequence[Task]) -> Iterator[Outcome]:
-        with cluster.local(2, "cpu") as client:
+        with cluster.local(2, "cpu") as own, cluster.connected(own.scheduler.address) as client:
             for outcome in cluster.outcomes(tasks, client):
                 if not killed:
                     at_work = [worker for worker, keys in client.processing().items() if keys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,23 @@ def test_a_file_that_cannot_be_opened_stops_its_plan(tmp_path: Path) -> None:
     assert not joined(found)
     assert "its planning scan: file" in reasons(found)["series ...1.2.1"]
     assert "cannot be opened" in reasons(found)["series ...1.2.1"]
+
+
+def test_a_folder_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path / "p", plan("p", "20240110"))
+    save(tmp_path / "1", scan("1", "20240111"))
+    (tmp_path / "Doe").mkdir()
+    scandir = os.scandir
+
+    def closed(path: Any) -> Any:
+        if Path(path).name == "Doe":
+            raise PermissionError(13, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found = discover(tmp_path)
+    assert joined(found) == {"p": ["1"]}
+    assert reasons(found) == {"folder 1 of 1": "a folder that cannot be opened"}
 
 
 def test_a_heap_of_all_patients_goes_on_without_a_damaged_file(tmp_path: Path) -> None:
