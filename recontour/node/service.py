@@ -60,7 +60,7 @@ class Node:
         sending = Sending(config, calls, self._receiving.event_report)
         self._delivering = Delivering(config, self._jobs, sending, self._audit, self._stopping)
         self._thread = threading.Thread(target=self._deliver, name="delivering")
-        self._running = False  # whether a job is run at this moment
+        self._running: int | None = None  # the thread in which a job is run at this moment
         self._listeners = self._listen()
 
     def start(self) -> None:
@@ -91,7 +91,7 @@ class Node:
         """May be called from a signal's handler: a job that runs is put back, all else finishes what it is at."""
         first = not self._stopping.is_set()
         self._stopping.set()
-        if first and self._running and threading.current_thread() is threading.main_thread():
+        if first and self._running == threading.get_ident():
             raise KeyboardInterrupt
 
     def close(self) -> None:
@@ -122,13 +122,13 @@ class Node:
             return False
         self._audit.write("job begins", job=job.id, series=f"...{job.daily_series_uid[-8:]}")
         destinations = [peer.ae_title for peer in self._config.peers if peer.gets]
-        self._running = True
+        self._running = threading.get_ident()
         try:
             if self._stopping.is_set():
                 return True
             run_next(self._jobs, self._settings, destinations, self._options, now)
         finally:
-            self._running = False
+            self._running = None
         self._tell_of(self._jobs.get(job.id), now)
         return True
 

@@ -130,9 +130,9 @@ def is_open(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def wait_until(happened: Callable[[], Any]) -> None:
+def wait_until(happened: Callable[[], Any], most_s: float = DEADLINE_S) -> None:
     """Fails where it does not happen in time."""
-    deadline = time.monotonic() + DEADLINE_S
+    deadline = time.monotonic() + most_s
     while not happened():
         assert time.monotonic() < deadline, "it did not happen in time"
         time.sleep(0.01)

@@ -88,7 +88,12 @@ class Orthanc:
         """These series to the node, by C-STORE; what Orthanc says of it. Raises where it failed."""
         ids = [one for uid in series_uids for one in self.find("Series", SeriesInstanceUID=uid)]
         assert len(ids) == len(series_uids)
-        return self._ask("modalities/node/store", json.dumps({"Resources": ids, "Synchronous": True}).encode())
+        asked = {"Resources": ids, "Synchronous": True, "StorageCommitment": True}
+        return self._ask("modalities/node/store", json.dumps(asked).encode())
+
+    def commitment(self, sent: dict[str, Any]) -> dict[str, Any]:
+        """What the node has said so far of what it was sent."""
+        return self._ask(f"storage-commitment/{sent['StorageCommitmentTransactionUID']}")
 
     def find(self, level: str, **query: str) -> list[str]:
         """Orthanc's own names of what fits."""
