@@ -10,7 +10,7 @@ from recontour.evaluate.journal import Outcome
 from recontour.settings import QaSettings
 from tests.accuracy.made_outcomes import OURS, STRONG, facts, organ, outcome
 
-LIMITS = QaSettings()
+LIMITS = QaSettings(match_review=0.7, match_reject=0.4)
 
 
 def pairs() -> list[Outcome]:
