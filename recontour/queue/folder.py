@@ -56,12 +56,18 @@ def look(spool: Spool, folder: Path, ignore: Iterable[Path] = (), remove: bool =
             continue  # gone since the folder was listed
         row = known.get(place)
         same = row is not None and (row["size"], row["changed"]) == (size, changed)
-        if same and row is not None and row["state"] != "growing":
+        before = row["state"] if same and row is not None else ""
+        if before not in ("", "growing", "locked"):
             continue
-        state = _take(spool, path, changed, remove) if same else _wait_for(spool, path)
+        state = _take(spool, path, (size, changed), remove) if before else _wait_for(spool, path)
+        if state == "locked" != before:
+            _tell_refused(spool, "it cannot be opened; it is tried again at every look", size, changed)
         counts[state] = counts.get(state, 0) + 1
         with spool.database.changing() as changes:
             changes.execute("INSERT OR REPLACE INTO looked_at VALUES (?, ?, ?, ?)", (place, size, changed, state))
+            if before == "locked" and state in ("kept", "other"):
+                told = "DELETE FROM notices WHERE kind = 'refused file' AND subject = ?"
+                changes.execute(told, (f"{size} {changed}",))
     return Looked(counts["kept"], counts["refused"], counts["growing"])
 
 
@@ -114,32 +120,36 @@ def _wait_for(spool: Spool, path: Path) -> str:
     return "growing"
 
 
-def _take(spool: Spool, path: Path, changed_ns: int, remove: bool) -> str:
+def _take(spool: Spool, path: Path, seen: tuple[int, int], remove: bool) -> str:
+    """seen: its size and time of change when it was found to stand still."""
     from recontour.dicom.arrived import as_part_10
 
+    size, changed_ns = seen
     try:
         data = path.read_bytes()
         if _changed_ns(path) != changed_ns:
             return "growing"
-    except OSError:  # locked by who writes it, or gone: looked at again
+    except FileNotFoundError:
         return "growing"
+    except OSError:  # locked by who writes it, or not to be read by us
+        return "locked"
     try:
         whole = as_part_10(data)
         if whole is None:
             return "other"
         kept = spool.keep_file(whole, SENDER, min(changed_ns / 1e9, time.time()))
     except ScanRefused as refused:
-        _tell_refused(spool, refused, len(data), changed_ns)
+        _tell_refused(spool, refused.found, size, changed_ns)
         return "refused"
     if remove and kept is not Kept.CONFLICT:
         path.unlink(missing_ok=True)
     return "kept"
 
 
-def _tell_refused(spool: Spool, refused: ScanRefused, size: int, changed_ns: int) -> None:
+def _tell_refused(spool: Spool, reason: str, size: int, changed_ns: int) -> None:
     """By size and time: its name may be a patient's."""
     at = datetime.fromtimestamp(changed_ns / 1e9).strftime("%Y-%m-%d %H:%M:%S")
-    text = f"a file of {size} bytes, of {at}, could not be used: {refused.found}"
+    text = f"a file of {size} bytes, of {at}, could not be used: {reason}"
     with spool.database.changing() as changes:
         notice(changes, "refused file", f"{size} {changed_ns}", text, time.time())
 

@@ -89,6 +89,28 @@ def test_what_is_no_dicom_is_left_alone_and_what_is_spoilt_is_told(jobs: Jobs, f
     assert two_looks(jobs, folder) == 1
 
 
+def test_a_locked_file_is_told_once_tried_again_and_holds_up_nothing(
+    jobs: Jobs, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = put(folder, *scan(1, count=3))
+    read = Path.read_bytes
+
+    def locked(path: Path) -> bytes:
+        if path.name == first.name:
+            raise PermissionError(13, "Permission denied")
+        return read(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", locked)
+        assert two_looks(jobs, folder) == 2
+        for _ in range(2):
+            assert (look(jobs.spool, folder).growing, look(jobs.spool, folder).taken) == (0, 0)
+    (told,) = status(jobs.spool).notices
+    assert "cannot be opened" in told[3] and told[1] == "1"
+    assert look(jobs.spool, folder).taken == 1
+    assert not status(jobs.spool).notices
+
+
 def test_files_without_a_preamble_and_copies(jobs: Jobs, folder: Path) -> None:
     image = scan(1)[0]
     (folder / "old").write_bytes(as_file(image)[132:])  # group 2 and all that follows
