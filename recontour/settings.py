@@ -98,7 +98,7 @@ class OrganLimits:
 
 @dataclass(frozen=True)
 class QaSettings:
-    """Where pass becomes review, and review reject (qa/checks.py). Sources in docs/qa.md; not yet calibrated."""
+    """Where pass becomes review, and review reject (qa/checks.py). Sources and calibration in docs/qa.md."""
 
     bladder: OrganLimits = OrganLimits((0.33, 3.0), (0.1, 8.0), 25.0, 50.0)
     rectum: OrganLimits = OrganLimits((0.5, 2.0), (0.2, 5.0), 12.0, 30.0)
