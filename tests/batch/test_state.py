@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -97,6 +98,20 @@ def test_the_first_of_two_that_did_the_same_stays(tmp_path: Path) -> None:
         put_in_place(one, made)
     assert (one.folder / "rtstruct.dcm").read_text() == "first"
     assert not (tmp_path / "superseded").exists()
+
+
+def test_what_the_disk_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = task(tmp_path)
+    write_failure(one, failure_of(one, ScanRefused("cut off")))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "rename", full)
+    with pytest.raises(OutputRefused, match="No space left"), work_folder(one) as made:
+        write_result(made)
+        put_in_place(one, made)
+    assert standing(one) == "failed" and not list((tmp_path / ".work").iterdir())
 
 
 def test_a_failure_is_remembered_until_its_input_changes(tmp_path: Path) -> None:
