@@ -66,7 +66,8 @@ def refine_field(
     """The field u on the grid of both scans: what lies at x in `fixed` lies at x + u(x) in `moving`, mm.
 
     fixed, moving: daily scan and planning scan, HU, on the same grid along the LPS axes.
-    start: a field to begin from, such as a network's; None begins from zero.
+    start: a field to begin from, such as a network's; None begins from zero. A start is only an offer: zero is tried
+        beside it, and on the coarse levels, where that is cheap, the better of both is found.
     fixed_probabilities: per organ the daily scan's segmentation, a LevelSet or a Volume of probabilities; those also
         in `moving_level_sets` join the optimisation. All on the scans' grid.
     Raises UsageError where grids differ or are not axial.
@@ -75,7 +76,8 @@ def refine_field(
     labels = _label_pairs(moving_level_sets or {}, fixed_probabilities or {})
     with torch.no_grad(), pages_kept():
         pair = _Pair.of(fixed, moving, labels, settings, device)
-        dense = _unfolded(pair, _start(pair, start), settings).on(pair.voxels)
+        starts = [_start(pair, one) for one in ([None] if start is None else [start, None])]
+        dense = _unfolded(pair, starts, settings).on(pair.voxels)
         array = np.ascontiguousarray(dense.cpu().numpy()[::-1])
     return Field(fixed.grid, array)
 
@@ -99,14 +101,32 @@ def local_correlation(
         return apply(up, torch.minimum(one, other)[None])[0].cpu().numpy()
 
 
-def _unfolded(pair: _Pair, start: _Spline, settings: RefineSettings) -> _Spline:
+def _unfolded(pair: _Pair, starts: Sequence[_Spline], settings: RefineSettings) -> _Spline:
     """The optimum; where it folds, that of a stiffer field."""
-    spline = start
-    for spacing_mm, steps in zip(settings.levels_mm, settings.steps, strict=True):
-        spline = _Level(pair, spacing_mm, settings, spline).solve(steps)
+    spline = _optimum(pair, starts, settings)
     if spline.least_jacobian(pair.extent_mm) > 0.0 or settings.bending > _STIFFEST_BENDING:
         return spline
-    return _unfolded(pair, start, replace(settings, bending=4.0 * settings.bending))
+    return _unfolded(pair, starts, replace(settings, bending=4.0 * settings.bending))
+
+
+def _optimum(pair: _Pair, starts: Sequence[_Spline], settings: RefineSettings) -> _Spline:
+    """From coarse to fine; of several starts the one goes on that has the least energy half-way, where the scans'
+    wrong optima have shown themselves and a step still costs little."""
+    levels = list(zip(settings.levels_mm, settings.steps, strict=True))
+    halfway = (len(levels) + 1) // 2
+    begun = [_through_levels(pair, start, levels[:halfway], settings) for start in starts]
+    if len(begun) > 1:
+        judge = _Level(pair, levels[halfway - 1][0], settings, begun[0])
+        begun.sort(key=judge.energy)
+    return _through_levels(pair, begun[0], levels[halfway:], settings)
+
+
+def _through_levels(
+    pair: _Pair, spline: _Spline, levels: Sequence[tuple[float, int]], settings: RefineSettings
+) -> _Spline:
+    for spacing_mm, steps in levels:
+        spline = _Level(pair, spacing_mm, settings, spline).solve(steps)
+    return spline
 
 
 @dataclass(frozen=True)
@@ -267,6 +287,10 @@ class _Level:
             if longest < 0.1 * self.spacing_mm:
                 break
         return _Spline(self.spline.lattice, knots)
+
+    def energy(self, spline: _Spline) -> float:
+        """What is minimised, per voxel, of a spline on this level's knots."""
+        return self._linearised(spline.knots)[0]
 
     def _linearised(self, knots: Tensor) -> tuple[float, Tensor, Tensor]:
         """The energy per voxel; half its sum's gradient (3, d, h, w) and curvature (6, d, h, w) on the knots."""

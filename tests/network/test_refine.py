@@ -131,15 +131,28 @@ def test_scans_that_show_nothing_give_no_field() -> None:
     assert np.abs(refine_field(blank, blank, None, SETTINGS).array).max() < 1e-4
 
 
-def test_a_start_brings_home_what_is_out_of_reach() -> None:
-    shift = np.array([0.0, 0.0, 19.0])
-    points = GRID.points()
-    ball = lambda p: (-90 + 130 / (1 + np.exp(np.linalg.norm(p - MIDDLE, axis=-1) - 8))).astype(np.float32)  # noqa: E731
-    moving, fixed = Volume(GRID, ball(points - shift / 2)), Volume(GRID, ball(points + shift / 2))
-    start = Field(GRID, np.broadcast_to(shift[:, None, None, None], (3, *GRID.size)).astype(np.float32) * 0.9)
-    inside = np.linalg.norm(points + shift / 2 - MIDDLE, axis=-1) < 8
-    field = refine_field(fixed, moving, start, SETTINGS)
-    assert abs(float(np.median(field.array[2][inside])) - 19.0) < 0.3
+def ball_at(shift_mm: float) -> Volume:
+    """A ball of 8 mm radius, `shift_mm` along x from the middle."""
+    r = np.linalg.norm(GRID.points() - MIDDLE - (shift_mm, 0.0, 0.0), axis=-1)
+    return Volume(GRID, (-90 + 130 / (1 + np.exp(r - 8))).astype(np.float32))
+
+
+def uniform(shift_mm: float) -> Field:
+    array = np.zeros((3, *GRID.size), np.float32)
+    array[0] = shift_mm
+    return Field(GRID, array)
+
+
+@pytest.mark.parametrize(
+    ("moved_mm", "offered_mm"),
+    [(38.0, 36.0), (2.0, 38.0), (2.0, -26.0)],
+    ids=["out of reach but for the start", "start beyond", "start the other way"],
+)
+def test_a_start_is_taken_where_it_helps_and_does_no_harm_elsewhere(moved_mm: float, offered_mm: float) -> None:
+    fixed, moving = ball_at(-moved_mm / 2), ball_at(moved_mm / 2)
+    inside = np.linalg.norm(GRID.points() - MIDDLE - (-moved_mm / 2, 0.0, 0.0), axis=-1) < 8
+    field = refine_field(fixed, moving, uniform(offered_mm), SETTINGS)
+    assert abs(float(np.median(field.array[0][inside])) - moved_mm) < 0.3
 
 
 def test_labels_find_what_the_scans_do_not_show() -> None:
