@@ -228,8 +228,8 @@ def _deform(
             predicted = _predict(fixed, moving, rois, affine, settings, model)
     if settings.method == "network":
         return predicted
-    with watch.stage("refine"):
-        return replace(predicted, field=_refine(fixed, moving, rois, affine, predicted, settings))
+    with watch.stage("refine"):  # its contours are those of the refined field: the scans show more than the network saw
+        return replace(predicted, field=_refine(fixed, moving, rois, affine, predicted, settings), rules={})
 
 
 def _without_medium(fixed: Volume, moving: Volume, rois: list[PlannedRoi], affine: Affine) -> tuple[Volume, Volume]:
@@ -281,13 +281,13 @@ def _predict(
 ) -> _Deformation:
     """The network's field, and its segmentation of the planned organs for which its card trusts it."""
     from recontour.fuse.combine import level_set_from_probability
-    from recontour.network.predict import predict
+    from recontour.network.around import predict_around_organs
     from recontour.network.released import open_model
 
     opened = model or open_model(settings.model)
     by_organ = {roi.organ: roi for roi in rois if roi.organ}
     labels = _label_map(by_organ, opened.card.labels, fixed.grid, affine)
-    found = predict(opened, fixed, moving, labels, fixed.grid, settings.device, settings.precision)
+    found = predict_around_organs(opened, fixed, moving, labels, settings.device, settings.precision)
     rules: dict[str, Rule] = {
         organ: 0.5 if path == "blend" else path for organ, path in opened.card.path_per_organ.items()
     }
