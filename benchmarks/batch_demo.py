@@ -53,11 +53,11 @@ def results(out: Path) -> dict[Path, int]:
 
 
 def killed(cohort: Path, out: Path, options: list[str], draw: random.Random) -> bool:
-    """Starts it, waits for up to three results more and up to some seconds after, and kills all its processes. False
+    """Starts it, waits for up to two results more and for some seconds after, and kills all its processes. False
     where it had ended by then. Raises AssertionError where what was there is not there as it was."""
     before, began = results(out), time.monotonic()
     process = batch(cohort, out, options)
-    wanted, more_s = len({p.parent for p in before}) + draw.randrange(4), draw.uniform(0, 8)
+    wanted, more_s = len({p.parent for p in before}) + draw.randrange(3), draw.uniform(0, 8)
     while process.poll() is None and len({p.parent for p in results(out)}) < wanted:
         time.sleep(_PAUSE_S)
     until = time.monotonic() + more_s
@@ -105,25 +105,34 @@ def main() -> int:
         write_cohort(folder / "cohort.part", asked.patients, asked.fractions, tuple(asked.spacing))
         spoil(folder / "cohort.part")
         (folder / "cohort.part").rename(cohort)
-    one, two, many = (folder / name for name in ("one", "two", "killed"))
-    for out in (one, two, many):
-        shutil.rmtree(out, ignore_errors=True)
-        out.with_suffix(".log").unlink(missing_ok=True)
+    one, two = _new(folder / "one"), _new(folder / "two")
     for out, workers in ((one, "1"), (two, "2")):
         began = time.monotonic()
         code = batch(cohort, out, [*asked.options, "--workers", workers]).wait()
         print(f"{workers} worker(s): {time.monotonic() - began:.0f} s, exit code {code}; {told(out)}", flush=True)
-    draw, kills = random.Random(asked.seed), 0
-    while kills < asked.kills and killed(cohort, many, asked.options, draw):
-        kills += 1
-    code = batch(cohort, many, asked.options).wait()
-    print(f"killed {kills} times, then left alone: exit code {code}; {told(many)}")
-    worst = 0
-    for name, out in (("two workers", two), ("killed", many)):
-        found = differences(one, out)
-        worst = max(worst, len(found))
-        print(f"{name}: {len(found)} differences from one worker, undisturbed", *found[:20], sep="\n  ")
-    return int(worst > 0 or kills < asked.kills)
+    worst = _compared("two workers", one, two)
+    draw, kills, number = random.Random(asked.seed), 0, 0
+    while kills < asked.kills:  # a batch that came to its end between two kills is followed by another
+        number += 1
+        out = _new(folder / f"killed-{number}")
+        while kills < asked.kills and killed(cohort, out, asked.options, draw):
+            kills += 1
+        code = batch(cohort, out, asked.options).wait()
+        print(f"{kills} kills so far, then left alone: exit code {code}; {told(out)}")
+        worst = max(worst, _compared(out.name, one, out))
+    return int(worst > 0)
+
+
+def _new(out: Path) -> Path:
+    shutil.rmtree(out, ignore_errors=True)
+    out.with_suffix(".log").unlink(missing_ok=True)
+    return out
+
+
+def _compared(name: str, one: Path, out: Path) -> int:
+    found = differences(one, out)
+    print(f"{name}: {len(found)} differences from one worker, undisturbed", *found[:20], sep="\n  ", flush=True)
+    return len(found)
 
 
 if __name__ == "__main__":

@@ -39,10 +39,10 @@ def write_cohort(folder: Path) -> None:
     write_day(folder / "third", THREE, "20230301", None)
 
 
-def task(out: Path, name: str = "F-00000001", **changes: Any) -> Task:
+def task(out: Path, **changes: Any) -> Task:
     planning = ScanFiles("1.2.3.1", "/secret/Doe/plan", ("a.dcm", "b.dcm"), 20)
     daily = ScanFiles("1.2.4.1", "/secret/Doe/day", ("c.dcm", "Doe_2.dcm"), 30)
-    made = Task(str(out), "P-00000001", name, 1, planning, daily, "1.2.3.2", "/secret/Doe/rs.dcm", 10, Wanted())
+    made = Task(str(out), "P-00000001", "F-00000001", 1, planning, daily, "1.2.3.2", "/secret/Doe/rs.dcm", 10, Wanted())
     return replace(made, **changes)
 
 
