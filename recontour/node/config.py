@@ -59,7 +59,8 @@ class Peer:
 
 @dataclass(frozen=True)
 class Limits:
-    """What one peer, or all of them, may use up. Memory is bounded by associations x 2 x file_mb."""
+    """What one peer, or all of them, may use up. An object at hand is three times in memory; at worst the
+    memory is associations x 6 x file_mb."""
 
     pdu_bytes: int = 131072  # of one PDU (PS3.8 9.3.1)
     associations: int = 10  # at once

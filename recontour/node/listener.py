@@ -21,7 +21,7 @@ from pynetdicom.transport import AssociationSocket, RequestHandler, ThreadedAsso
 from recontour.node.config import Limits
 
 MOST_STRANGERS = 4  # connections at once from addresses of nobody, who are told so in DICOM's words
-MOST_WAITING = 2  # messages of one peer that are not answered yet: asynchronous operations are not offered
+MOST_WAITING = 1  # requests of one peer beside the one at hand: asynchronous operations are not offered
 _LONGEST_REQUEST = 262144  # bytes of an A-ASSOCIATE-RQ: 128 contexts with 30 transfer syntaxes each
 _AT_ONCE = 65536  # bytes
 
@@ -118,7 +118,8 @@ class Listener(ThreadedAssociationServer):
         Raises OSError where the port cannot be had."""
         self.limits, self.told, self.tls = limits, told, tls
         self._is_listed = is_listed
-        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._lock = threading.RLock()
         self._associations: list[tuple[Association, bool]] = []
         self._arriving: dict[Any, bool] = {}  # connections that are no association yet: whether listed
         pairs: list[Any] = list(handlers.items())
@@ -126,11 +127,13 @@ class Listener(ThreadedAssociationServer):
 
     def start(self) -> None:
         """Begins to accept, in a thread of its own."""
-        threading.Thread(target=self.serve_forever, name="listener", daemon=True).start()
+        self._thread = threading.Thread(target=self.serve_forever, name="listener", daemon=True)
+        self._thread.start()
 
     def stop(self) -> None:
         """Accepts nothing any more; associations go on."""
-        BaseServer.shutdown(self)  # pynetdicom's looks for the server in its AE's list
+        if self._thread is not None:
+            BaseServer.shutdown(self)  # pynetdicom's looks for the server in its AE's list
         self.server_close()
 
     def established(self) -> int:
@@ -192,8 +195,9 @@ class Listener(ThreadedAssociationServer):
 
     def _open(self) -> list[tuple[Association, bool]]:
         """Associations whose connection may be open; one thread of the two may be later than the other."""
-        self._associations = [(a, known) for a, known in self._associations if _is_open(a)]
-        return self._associations
+        with self._lock:
+            self._associations = [(a, known) for a, known in self._associations if _is_open(a)]
+            return list(self._associations)
 
 
 def _is_open(assoc: Association) -> bool:

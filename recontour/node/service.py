@@ -15,7 +15,7 @@ import threading
 import time
 import warnings
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,22 +51,27 @@ class Node:
         self._settings = read_settings(Path(config.settings)) if config.settings else Settings()
         self._options = run_options(config)
         self._stopping = threading.Event()
-        self._audit = Audit(config.audit_file)
-        self._spool = Spool(config.spool_folder)
-        self._lock = only_one(config.spool_folder)
-        self._jobs = Jobs(self._spool)
-        self._receiving = Receiving(config, self._spool, self._audit, self._reported)
-        calls = client_context(config.tls) if config.tls.certificate else None
-        sending = Sending(config, calls, self._receiving.event_report)
-        self._delivering = Delivering(config, self._jobs, sending, self._audit, self._stopping)
-        self._thread = threading.Thread(target=self._deliver, name="delivering")
         self._running: int | None = None  # the thread in which a job is run at this moment
-        self._listeners = self._listen()
+        self._audit = Audit(config.audit_file)
+        with ExitStack() as opened:
+            self._spool = Spool(config.spool_folder)
+            opened.callback(self._spool.database.close)
+            opened.callback(only_one(config.spool_folder).close)
+            self._jobs = Jobs(self._spool)
+            opened.callback(self._jobs.close)
+            self._receiving = Receiving(config, self._spool, self._audit, self._reported)
+            calls = client_context(config.tls) if config.tls.certificate else None
+            sending = Sending(config, calls, self._receiving.event_report)
+            self._delivering = Delivering(config, self._jobs, sending, self._audit, self._stopping)
+            self._listeners = self._listen()
+            self._opened = opened.pop_all()
+        self._thread = threading.Thread(target=self._deliver, name="delivering")
 
     def start(self) -> None:
         """What a killed node had begun is put back; then the ports are open and deliveries begin."""
         recovered = self._jobs.recover(time.time())
         self._audit.write("node started", recovered=recovered)
+        self._tell_of_orphans(time.time())
         for listener in self._listeners:
             listener.start()
         self._thread.start()
@@ -105,13 +110,12 @@ class Node:
             time.sleep(0.05)
         for listener in self._listeners:
             listener.cut()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
         while any(one.busy() for one in self._listeners) and time.monotonic() < deadline + _PATIENCE_S:
             time.sleep(0.05)
         self._audit.write("node stopped")
-        self._jobs.close()
-        self._spool.database.close()
-        self._lock.close()
+        self._opened.close()
 
     def _round(self, now: float) -> bool:
         settle(self._spool, now, self._config.quiet_s)
@@ -139,6 +143,17 @@ class Node:
             with self._spool.database.changing() as changes:
                 notice(changes, "rejected", f"job {job.id}", text, now)
 
+    def _tell_of_orphans(self, now: float) -> None:
+        """Results that are due to a peer whom the configuration does not name any more: nobody sends them."""
+        titles = {peer.ae_title for peer in self._config.peers if peer.gets}
+        orphans = {
+            (one.job_id, one.destination) for one in self._jobs.deliveries("due") if one.destination not in titles
+        }
+        for job_id, destination in sorted(orphans):
+            text = f"its results are due to {destination}, which the configuration does not send to"
+            with self._spool.database.changing() as changes:
+                notice(changes, "not delivered", f"job {job_id}", text, now)
+
     def _deliver(self) -> None:
         while not self._stopping.wait(EVERY_S):
             try:
@@ -161,15 +176,15 @@ class Node:
             if not port:
                 continue
             handlers = self._receiving.handlers(tls is not None, lambda: sum(one.established() for one in listeners))
+            where = (config.address, port)
             try:
-                listeners.append(
-                    Listener(
-                        ae, (config.address, port), config.limits, handlers, self._listed, self._receiving.told, tls
-                    )
-                )
+                one = Listener(ae, where, config.limits, handlers, self._listed, self._receiving.told, tls)
             except OSError as error:
+                for other in listeners:
+                    other.stop()
                 found = f"port {port} cannot be listened on: {error.strerror or type(error).__name__}"
                 raise UsageError(found, where="port", allowed="a free port; below 1024 needs a right") from error
+            listeners.append(one)
         return listeners
 
     def _listed(self, address: str) -> bool:

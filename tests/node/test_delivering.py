@@ -224,3 +224,13 @@ def test_a_result_that_is_lost_from_the_disk_holds_up_no_other(tmp_path: Path, a
         node._delivering.round(time.time())
         assert states(node) == [("due", 1), ("sent", 1)]
     assert archive.received == jobs_of[1:]
+
+
+def test_results_for_a_peer_that_is_not_named_any_more_are_told(tmp_path: Path, archive: Archive) -> None:
+    config = write_config(tmp_path, peer("OTHER", archive.port, gets=GETS))
+    with serving(config) as node:
+        finished_job(node._jobs)
+    with serving(config) as node:
+        (row,) = node._spool.database.rows("SELECT text FROM notices WHERE kind = 'not delivered'")
+        assert "due to ARCHIVE" in row["text"] and states(node) == [("due", 0)]
+    assert archive.received == []
