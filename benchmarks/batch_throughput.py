@@ -2,9 +2,10 @@
 
     python benchmarks/batch_throughput.py COHORT [--rounds 3] [-- OPTIONS OF BOTH, such as --method affine]
 
-Each round runs a batch of one patient, and then each of the same fractions by a command of its own, so that a busy or
-slow computer slows both; the ratio is the figure to compare between computers. Steady state: from the first result to
-the last, divided by the results after the first. COHORT: as benchmarks/batch_cohort.py makes it, a folder a patient.
+Each round takes one patient: half of his fractions by a command each, then a batch of his first fraction alone and a
+batch of all, then the other half by commands, so that a busy or slow computer slows both; the ratio is the figure to
+compare between computers. Steady state: what the longer batch took more than the shorter one, for each fraction more.
+COHORT: as benchmarks/batch_cohort.py makes it, a folder for each scan.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import os
 import statistics
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,29 +28,38 @@ from recontour.batch.task import Task
 
 @dataclass(frozen=True)
 class Round:
-    """Of one patient: seconds from one result of the batch to the next, and of each command; and what both used."""
+    """Of one patient: what a batch of one fraction used, of all, and each command."""
 
-    steady_s: float
+    first: Usage
     batch: Usage
     commands: list[Usage]
     bytes_each: float
 
-    @property
-    def command_s(self) -> float:
-        return statistics.mean(usage.wall_s for usage in self.commands)
+    def steady(self, what: str) -> float:
+        """what: wall_s or cpu_s."""
+        return (getattr(self.batch, what) - getattr(self.first, what)) / (len(self.commands) - 1)
+
+    def command(self, what: str) -> float:
+        return statistics.mean(getattr(usage, what) for usage in self.commands)
 
 
 def run_round(cohort: Path, options: list[str]) -> Round:
     with tempfile.TemporaryDirectory(prefix="recontour-throughput-") as name:
-        out = Path(name) / "out"
-        plan = plan_batch(BatchRequest(cohort, out))
-        command = [*RECONTOUR, "batch", str(cohort), "--out", str(out), "--quiet", *options]
-        batch = measure(command)
-        ended = sorted(task.folder.stat().st_ctime for task in plan.tasks)  # when it took its name
-        steady = (ended[-1] - ended[0]) / (len(ended) - 1)
-        size = sum(p.stat().st_size for task in plan.tasks for p in task.folder.rglob("*") if p.is_file())
-        commands = [measure(_run(task, Path(name) / f"{task.name}.dcm", options)) for task in plan.tasks]
-    return Round(steady, batch, commands, size / len(plan.tasks))
+        home, out = Path(name), Path(name) / "all"
+        tasks = plan_batch(BatchRequest(cohort, out)).tasks
+        half = len(tasks) // 2
+        commands = [measure(_run(task, home / f"{task.name}.dcm", options)) for task in tasks[:half]]
+        first = measure(_batch(tasks[:1], home / "one", options))
+        batch = measure(_batch(tasks, out, options))
+        commands += [measure(_run(task, home / f"{task.name}.dcm", options)) for task in tasks[half:]]
+        size = sum(p.stat().st_size for p in out.glob("P-*/F-*/**/*") if p.is_file())
+    return Round(first, batch, commands, size / len(tasks))
+
+
+def _batch(tasks: Sequence[Task], out: Path, options: list[str]) -> list[str]:
+    table = out.with_suffix(".csv")
+    table.write_text("\n".join(["planning,daily", *(f"{t.planning.folder},{t.daily.folder}" for t in tasks)]))
+    return [*RECONTOUR, "batch", str(table), "--out", str(out), "--quiet", *options]
 
 
 def _run(task: Task, out: Path, options: list[str]) -> list[str]:
@@ -76,16 +87,13 @@ def main() -> int:
     for k in range(asked.rounds):
         done = run_round(patients[k % len(patients)], asked.options)
         rounds.append(done)
-        n, spent = len(done.commands), sum(u.cpu_s for u in done.commands)
-        print(f"round {k + 1}, {n} fractions: seconds each, processor seconds each, peak GB, MB of results each")
-        size = done.bytes_each / 1e6
-        print(f"  batch {done.steady_s:8.2f} {done.batch.cpu_s / n:8.2f} {done.batch.peak_gb:6.2f} {size:6.2f}")
-        peak = max(u.peak_gb for u in done.commands)
-        print(f"  run   {done.command_s:8.2f} {spent / n:8.2f} {peak:6.2f}", flush=True)
-    ratio = statistics.median(r.steady_s / r.command_s for r in rounds)
-    processor = statistics.median(r.batch.cpu_s / sum(u.cpu_s for u in r.commands) for r in rounds)
-    print(f"ratio of wall seconds per fraction, batch in its steady state to run: {ratio:.2f}")
-    print(f"ratio of processor seconds per fraction, batch with its start to run: {processor:.2f}")
+        print(f"round {k + 1}, {len(done.commands)} fractions: wall s each, processor s each, peak GB")
+        print(f"  batch {done.steady('wall_s'):8.2f} {done.steady('cpu_s'):8.2f} {done.batch.peak_gb:6.2f}", end="")
+        print(f"   {done.bytes_each / 1e6:.2f} MB of results each; its start {done.first.wall_s:.1f} s with the first")
+        peak = max(usage.peak_gb for usage in done.commands)
+        print(f"  run   {done.command('wall_s'):8.2f} {done.command('cpu_s'):8.2f} {peak:6.2f}", flush=True)
+    ratio, processor = (statistics.median(r.steady(w) / r.command(w) for r in rounds) for w in ("wall_s", "cpu_s"))
+    print(f"ratio per fraction, batch in its steady state to run: wall {ratio:.2f}, processor {processor:.2f}")
     summary = {"wall": ratio, "processor": processor, "cores": os.cpu_count(), "options": asked.options}
     print(json.dumps(summary))
     return 0 if ratio <= 0.70 else 1
