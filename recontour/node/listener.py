@@ -184,9 +184,8 @@ class Listener(ThreadedAssociationServer):
             address = plain_address(client_address[0])
             with self._lock:
                 self._arriving.pop(client_address, None)
-            reason = error.reason if isinstance(error, ssl.SSLError) and error.reason else type(error).__name__
             what = "TLS refused" if isinstance(error, ssl.SSLError) else "connection lost"
-            self.told(what, address, reason.replace("_", " ").lower())
+            self.told(what, address, _why(error))
             self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -198,6 +197,15 @@ class Listener(ThreadedAssociationServer):
         with self._lock:
             self._associations = [(a, known) for a, known in self._associations if _is_open(a)]
             return list(self._associations)
+
+
+def _why(error: Exception) -> str:
+    """In the words of OpenSSL or of the system, which quote nothing that was received."""
+    if isinstance(error, TimeoutError):
+        return "it said nothing"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return error.reason.replace("_", " ").lower()
+    return getattr(error, "strerror", None) or type(error).__name__
 
 
 def _is_open(assoc: Association) -> bool:

@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from recontour.node.config import read_config
 from recontour.node.listener import MOST_STRANGERS, plain_address
+from recontour.node.tls import client_context, server_context
 from tests.node.made_node import (
     COMMITMENT,
     CT,
@@ -189,15 +191,19 @@ def _refused(config: Path) -> list[dict[str, Any]]:
     return [line for line in audit_of(config) if line["event"] == "connection refused"]
 
 
-def test_silence_instead_of_tls_does_not_keep_others_out(tmp_path: Path, certificates: Path) -> None:
+def test_silence_instead_of_tls_does_not_keep_others_out_and_ends_in_time(tmp_path: Path, certificates: Path) -> None:
     port = free_port()
     own = {"certificate": "node.pem", "key": "node.key", "ca": "ca.pem"}
     tls = {f"tls__{key}": str(certificates / name) for key, name in own.items()}
-    config = write_config(tmp_path, peer("SCANNER", may_send=True, tls=True), tls__port=port, **tls)
+    known = peer("SCANNER", may_send=True, tls=True)
+    config = write_config(tmp_path, known, tls__port=port, limits__timeout_s=2.0, **tls)
     client = ssl.create_default_context(cafile=str(certificates / "ca.pem"))
     client.load_cert_chain(certificates / "peer.pem", certificates / "peer.key")
-    with serving(config), connected(port), associated(port, tls_args=(client, "localhost")) as assoc:
-        assert assoc.is_established and assoc.send_c_echo().Status == 0
+    with serving(config), connected(port) as silent:
+        with associated(port, tls_args=(client, "localhost")) as assoc:
+            assert assoc.is_established and assoc.send_c_echo().Status == 0
+        read_to_end(silent)  # the node closes it, not we
+        wait_until(lambda: [line for line in audit_of(config) if line.get("why") == "it said nothing"])
 
 
 @pytest.mark.parametrize("shown", ["nothing", "stranger"])
@@ -230,6 +236,8 @@ def test_old_tls_is_refused(tmp_path: Path, certificates: Path) -> None:
     client.set_ciphers("ALL:@SECLEVEL=0")
     with serving(config), associated(port, tls_args=(client, "localhost")) as assoc:
         assert not assoc.is_established
+    ours = read_config(config).tls  # the system's own policy may have refused it before ours did
+    assert {made(ours).minimum_version for made in (server_context, client_context)} == {ssl.TLSVersion.TLSv1_2}
 
 
 def test_an_address_of_version_4_is_known_through_version_6() -> None:
