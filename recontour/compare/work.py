@@ -37,8 +37,9 @@ from recontour.geometry.volume import Mask, Volume
 from recontour.hybrid import register_hybrid
 from recontour.network.catalogue import LABELS
 from recontour.network.predict import Prediction, predict
-from recontour.network.released import ModelCard, ReleasedModel
+from recontour.network.released import ReleasedModel
 from recontour.qa.manifest import write_text
+from recontour.train.card import plain_card
 from recontour.train.dataset import ScanPair
 from recontour.train.export import read_run
 from recontour.train.settings import TrainSettings
@@ -142,14 +143,7 @@ def trained_model(run: Path) -> ReleasedModel:
     """The best weights of a run, ready to predict. Raises ModelRefused where there are none yet."""
     trained = read_run(run)
     network, settings = trained.network.eval(), trained.settings
-    card = ModelCard(
-        run.parent.name,
-        settings.network.architecture,
-        network.inputs,
-        segmentation_inputs=settings.network.segmentation_inputs,
-        hu_window=settings.hu_window,
-    )
-    return ReleasedModel(card, network)
+    return ReleasedModel(plain_card(run.parent.name, network, settings), network)
 
 
 def _registered(method: str, pair: ScanPair, model: ReleasedModel | None) -> Field:

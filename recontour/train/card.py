@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from recontour.network.architectures import Network
 from recontour.network.catalogue import ARCHITECTURES, LABELS
 from recontour.network.released import ModelCard, OutputPath
 from recontour.train.settings import LossSettings, TrainSettings
@@ -44,6 +45,18 @@ class Evidence:
     pairs: str
     precision: str
     date: str
+
+
+def plain_card(name: str, network: Network, settings: TrainSettings) -> ModelCard:
+    """What any use of a network has to know of its training: inputs, voxels, HU window; the rest is still empty."""
+    return ModelCard(
+        name,
+        network.architecture.name,
+        network.inputs,
+        segmentation_inputs=settings.network.segmentation_inputs,
+        spacing_mm=settings.spacing_mm,
+        hu_window=settings.hu_window,
+    )
 
 
 def choose_paths(scores: Sequence[PathScore]) -> dict[str, OutputPath]:

@@ -25,6 +25,7 @@ from recontour.train.card import (
     described_training,
     intended_use_of,
     limits_of,
+    plain_card,
     score_rows,
 )
 from recontour.train.card_text import card_text, readme_text
@@ -77,14 +78,7 @@ def export_model(
     folder = free_folder(out, name, overwrite)
     trained = read_run(run)
     pairs, data, described = validation_data(trained.settings, run)
-    card = ModelCard(
-        name,
-        trained.network.architecture.name,
-        trained.network.inputs,
-        segmentation_inputs=trained.settings.network.segmentation_inputs,
-        spacing_mm=trained.settings.spacing_mm,
-        hu_window=trained.settings.hu_window,
-    )
+    card = plain_card(name, trained.network, trained.settings)
     found = validated(ReleasedModel(card, trained.network.eval()), pairs, on_pair)
     evidence = Evidence(found, described, precision_used(), date.today().isoformat())
     training = {**data, **trained.trained, **described_training(trained.settings)}

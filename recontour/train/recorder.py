@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from time import monotonic
 
-from recontour.network.released import ModelCard, ReleasedModel
+from recontour.network.released import ReleasedModel
+from recontour.train.card import plain_card
 from recontour.train.checkpoint import Training, save_best, save_checkpoint
 from recontour.train.dataset import ScanPair
 from recontour.train.folder import BEST
@@ -127,13 +128,7 @@ class Recorder:
 
     def _validate(self, training: Training, pair: ScanPair) -> list[PathScore]:
         network, settings = training.network, self.job.settings
-        card = ModelCard(
-            "in training",
-            settings.network.architecture,
-            network.inputs,
-            segmentation_inputs=network.segmentation_inputs,
-            hu_window=settings.hu_window,
-        )
+        card = plain_card("in training", network, settings)
         return validate(ReleasedModel(card, network), [pair], settings.precision, str(self.job.place.device))
 
     def _save(self, training: Training) -> None:

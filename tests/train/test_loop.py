@@ -343,3 +343,17 @@ def test_the_command_trains_goes_on_and_says_how_it_ended(data: Path, tmp_path: 
     assert recontour("--quiet").stderr == ""
     config.write_text("stepz = 3")
     assert isinstance(recontour().exception, SettingsError)
+
+
+def test_a_network_of_coarser_voxels_learns_and_is_scored_in_them(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    seen: list[float] = []
+
+    def validate(model: Any, pairs: Sequence[Any], *_: Any) -> list[PathScore]:
+        seen.append(model.card.spacing_mm)
+        return [PathScore(pair.name, "segmentation", "bladder", 1.0, 5.0, 0.5) for pair in pairs]
+
+    monkeypatch.setattr(recorder, "validate", validate)
+    assert train(replace(tiny_settings(data, steps=1), spacing_mm=2.0), tmp_path / "run").step == 1
+    assert seen == [2.0]
