@@ -125,8 +125,9 @@ def find_cohort(
 ) -> Cohort:
     """Every patient under `folder`; what lies under an `ignore` path is not looked at.
 
-    on_file: called with the number of files looked at so far. files: only these of `folder`, as of an index. A file or a structure set that cannot be used is left
-    out with its reason, and never stops the rest. Raises UsageError where there is no such folder.
+    on_file: called with the number of files looked at so far. files: only these of `folder`, as of an index. A file or
+    a structure set that cannot be used is left out with its reason, and never stops the rest. Raises UsageError where
+    there is no such folder.
     """
     found = _Found(folder.resolve())
     for number, path in enumerate(files_in(folder, ignore) if files is None else files, 1):
