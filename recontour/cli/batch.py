@@ -25,6 +25,22 @@ if TYPE_CHECKING:
     from recontour.batch.table import Row
     from recontour.batch.task import Task
 
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")]
+Workers = Annotated[int, typer.Option(min=1, help="Processes on this machine.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="Use the workers of this Dask scheduler instead.", metavar="tcp://HOST:PORT")
+]
+PlanningName = Annotated[
+    str, typer.Option(help="Planning scans are called so (series description or folder). Default: the earliest.")
+]
+RetryFailed = Annotated[bool, typer.Option("--retry-failed", help="Also try again what could not be done before.")]
+WithRegistration = Annotated[
+    bool, typer.Option("--registration", help="Also write the registration (DICOM) of each fraction.")
+]
+WithReport = Annotated[
+    bool, typer.Option("--report", help="Also make a QA report of each fraction, and a course page a patient.")
+]
+
 _COLOURS = {"pass": "green", "review": "yellow", "reject": "bold red"}
 _MOST_ROWS = 40  # of a table on the screen; the file has all
 
@@ -33,23 +49,13 @@ _MOST_ROWS = 40  # of a table on the screen; the file has all
 def batch(
     cohort: Annotated[Path, typer.Argument(help="A folder of any layout, a DICOMDIR, or a CSV: planning,daily.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder of results: new, or to go on with.")],
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and write nothing.")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="Processes on this machine.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="Use the workers of this Dask scheduler instead.", metavar="tcp://HOST:PORT")
-    ] = None,
-    planning_name: Annotated[
-        str, typer.Option(help="Planning scans are called so (series description or folder). Default: the earliest.")
-    ] = "",
-    retry_failed: Annotated[
-        bool, typer.Option("--retry-failed", help="Also try again what could not be done before.")
-    ] = False,
-    registration: Annotated[
-        bool, typer.Option("--registration", help="Also write the registration (DICOM) of each fraction.")
-    ] = False,
-    report: Annotated[
-        bool, typer.Option("--report", help="Also make a QA report of each fraction, and a course page a patient.")
-    ] = False,
+    dry_run: DryRun = False,
+    workers: Workers = 1,
+    scheduler: Scheduler = None,
+    planning_name: PlanningName = "",
+    retry_failed: RetryFailed = False,
+    registration: WithRegistration = False,
+    report: WithReport = False,
     method: Method = None,
     model: Model = None,
     device: Device = None,
