@@ -139,6 +139,13 @@ def read_state(path: Path) -> tuple[Tensors, About]:
     return tensors, about
 
 
+def last_weights(run: Path) -> Tensors:
+    """The network's weights at the last checkpoint of a run. Raises ModelRefused where it is damaged."""
+    tensors, _ = read_state(run / CHECKPOINT)
+    prefix = "network."
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
 def _tensors(training: Training) -> Tensors:
     tensors: Tensors = {"random": torch.get_rng_state()}
     for name, module in training.modules().items():

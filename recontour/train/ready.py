@@ -20,10 +20,10 @@ from recontour.network.catalogue import ARCHITECTURES, DICE_REGISTRATION, DICE_S
 from recontour.network.predict import choose_precision
 from recontour.network.released import open_model
 from recontour.train.ahead import Ahead
-from recontour.train.checkpoint import Training, load_checkpoint, set_checkpoint_aside
+from recontour.train.checkpoint import Training, last_weights, load_checkpoint, set_checkpoint_aside
 from recontour.train.critic import Critic
 from recontour.train.dataset import ScanPair, patient_of, read_splits
-from recontour.train.folder import MEN, check_room, keep_settings
+from recontour.train.folder import CHECKPOINT, MEN, check_room, keep_settings
 from recontour.train.losses import BOUNDARY, FIELD
 from recontour.train.parallel import Place, average, find_place, first_goes_first
 from recontour.train.settings import TrainSettings
@@ -113,7 +113,15 @@ def new_training(job: Job) -> Training:
 
 
 def take_weights(network: Network, model: str) -> None:
-    """Those of a released model. Raises ModelRefused where it is missing, damaged, or another network."""
+    """Those of a released model, or the last ones of a run. Raises ModelRefused where it is missing, damaged, or
+    another network."""
+    if (Path(model) / CHECKPOINT).is_file():
+        try:
+            network.load_state_dict(last_weights(Path(model)))
+        except RuntimeError as error:
+            allowed = f"a run of the same {network.architecture.name} network"
+            raise ModelRefused("a run of another network", where="network.start_from", allowed=allowed) from error
+        return
     given = open_model(model)
     own, other = ((n.architecture.name, n.inputs, n.segmentation_inputs) for n in (network, given.network))
     if own != other:

@@ -52,7 +52,8 @@ class DataSettings:
 class NetworkSettings:
     """Which of the paper's networks. inputs, segmentation_inputs: other input images than the paper's choice (its
     table 1); the second is for the cross-stitch network's segmentation path. Empty: the paper's choice.
-    start_from: a released model's name, or a model folder, whose weights the training begins with; empty: at random.
+    start_from: whose weights the training begins with: a released model's name, a model folder, or the folder of a
+    run, whose last ones are taken; empty: at random.
     """
 
     architecture: str = "cross-stitch"

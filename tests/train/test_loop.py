@@ -357,3 +357,17 @@ def test_a_network_of_coarser_voxels_learns_and_is_scored_in_them(
     monkeypatch.setattr(recorder, "validate", validate)
     assert train(replace(tiny_settings(data, steps=1), spacing_mm=2.0), tmp_path / "run").step == 1
     assert seen == [2.0]
+
+
+@pytest.mark.usefixtures("scored")
+def test_a_training_may_begin_with_the_last_weights_of_another_run(data: Path, tmp_path: Path):
+    first = tiny_settings(data, "seg", steps=2)
+    train(first, tmp_path / "one")
+    last = state(tmp_path / "one", 2)
+    slower = replace(first.optimiser, learning_rate=1e-4)
+    chosen = replace(first.network, start_from=str(tmp_path / "one"))
+    begun = new_training(make_job(replace(first, network=chosen, optimiser=slower), tmp_path / "two")).network
+    assert all(torch.equal(value, last[f"network.{name}"]) for name, value in begun.state_dict().items())
+    other = replace(first, network=replace(chosen, architecture="reg"))
+    with pytest.raises(ModelRefused, match="a run of another network"):
+        new_training(make_job(other, tmp_path / "three"))
