@@ -10,11 +10,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 
 from recontour.dicom.commitment import new_transaction_uid, object_of
-from recontour.errors import ScanRefused
+from recontour.errors import OutputRefused, ScanRefused
 from recontour.node.audit import Audit, digest, tail
 from recontour.node.config import NodeConfig, Peer
 from recontour.node.receiving import Commitment
@@ -87,6 +87,8 @@ class Delivering:
                         self._audit.write("stored, changed", peer=peer.ae_title, object=tail(uid), why=answer.remark)
                     if answer.problem or not peer.storage_commitment:
                         self._done(peer, delivery, uid, answer.problem)
+                        with suppress(OutputRefused):  # at once, so that a kill repeats one at most; else after all
+                            self._write_down()
                     else:
                         stored[uid] = (sop_class, delivery)
         except PeerRefused as refused:

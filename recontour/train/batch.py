@@ -38,6 +38,10 @@ class Batch:
             self.spacing_mm,
         )
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Those that are there, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+
     def to(self, where: device) -> Batch:
         """The same on another device."""
 

@@ -35,7 +35,7 @@ def signals_heard() -> Generator[list[int]]:
 def stopped(training: Training, batch: Batch, job: Job, losses: dict[str, float], norm: float) -> TrainingStopped:
     """The error for a step that is not finite; what the network saw in it lies in the run's folder, to be looked at."""
     file = STOPPED if job.place.first else STOPPED.replace(".", f"-process{job.place.rank}.")
-    write_whole(job.run / file, to_bytes(dict(vars(batch)), {"step": str(training.step)}))
+    write_whole(job.run / file, to_bytes(batch.tensors(), {"step": str(training.step)}))
     sizes = {name: float(p.detach().abs().max()) for name, p in training.network.named_parameters()}
     largest = max(sizes, key=lambda name: sizes[name])
     wrong = [name for name, value in losses.items() if not math.isfinite(value)] or ["the gradient alone"]

@@ -86,7 +86,7 @@ def test_what_is_missing_is_named(tmp_path: Path):
     [
         ('architecture = "unet"', "architecture: 'unet'"),
         ('labels = ["background", "prostate"]', "labels"),
-        ("spacing_mm = 2.0", "spacing_mm: 2.0"),
+        ("spacing_mm = 3.0", "spacing_mm: 3.0"),
         ("hu_window = [300, -150]", "hu_window"),
         ("nonsense = 1", "nonsense"),
         ('path_per_organ = {bladder = "both"}', "'both'"),

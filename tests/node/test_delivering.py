@@ -6,9 +6,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from recontour.node.delivering import Delivering
 from recontour.node.service import Node
 from recontour.queue.jobs import Jobs
 from tests.node.made_node import Archive, audit_of, free_port, peer, serving, wait_until, write_config, written_by
@@ -210,6 +212,29 @@ def test_an_outcome_is_not_forgotten_while_the_queue_cannot_be_written(
         uid = finished_job(node._jobs)
         wait_until(lambda: states(node) == [("sent", 1)])
     assert archive.received == [uid] and len(failures) == 3
+
+
+def test_each_outcome_of_an_association_is_noted_before_the_next_is_sent(
+    tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a kill in the middle of many would send all of them again."""
+    seen: list[list[str]] = []
+    config = write_config(tmp_path, peer("ARCHIVE", archive.port, gets=GETS))
+    with serving(config) as node:
+        node._stopping.set()  # the loop ends, so that both are due at once
+        node._thread.join()
+        for number in (1, 2):
+            finished_job(node._jobs, number)
+        node._stopping.clear()
+        really_done = Delivering._done
+
+        def done(self: Delivering, *what: Any) -> None:
+            seen.append([state for state, _ in states(node)])
+            really_done(self, *what)
+
+        monkeypatch.setattr(Delivering, "_done", done)
+        node._delivering.round(time.time())
+    assert seen == [["sending", "sending"], ["sent", "sending"]]
 
 
 def test_a_result_that_is_lost_from_the_disk_holds_up_no_other(tmp_path: Path, archive: Archive) -> None:
