@@ -64,8 +64,11 @@ def adjoint(maps: Separable) -> Separable:
 
 
 def windows(source: Axis, target: Axis, sigma_mm: float) -> Tensor:
-    """(target, source): the Gaussian-weighted mean around each target point, over the source points there are."""
-    distance = (target.positions()[:, None] - source.positions()[None, :]) / sigma_mm
+    """(target, source): the Gaussian-weighted mean around each target point, over the source points there are; a target
+    point beyond them takes the mean around the outermost."""
+    known = source.positions()
+    places = target.positions().clamp(float(known[0]), float(known[-1]))
+    distance = (places[:, None] - known[None, :]) / sigma_mm
     weights = torch.exp(-0.5 * distance**2) * (distance.abs() <= 3.0)
     return (weights / weights.sum(1, keepdim=True)).float()
 

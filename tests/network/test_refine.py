@@ -155,6 +155,16 @@ def test_a_start_is_taken_where_it_helps_and_does_no_harm_elsewhere(moved_mm: fl
     assert abs(float(np.median(field.array[0][inside])) - moved_mm) < 0.3
 
 
+@pytest.mark.parametrize("side", range(41, 45))
+def test_a_start_is_taken_over_whatever_the_scans_size(side: int) -> None:
+    """Knots reach beyond the scans, for some sizes further than for others."""
+    grid = Grid.of((side, 44, 40), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0))
+    r = np.linalg.norm(grid.points() - np.array([20.0, 22.0, side / 2]), axis=-1)
+    scan = Volume(grid, (-90 + 130 / (1 + np.exp(r - 8))).astype(np.float32))
+    field = refine_field(scan, scan, Field(grid, np.full((3, *grid.size), 2.0, np.float32)), SETTINGS)
+    assert np.isfinite(field.array).all() and np.abs(field.array[:, r < 8]).max() < 0.5
+
+
 def test_labels_find_what_the_scans_do_not_show() -> None:
     blank = Volume(GRID, np.full(GRID.size, 20.0, np.float32))
     distance = np.linalg.norm(GRID.points() - MIDDLE, axis=-1)
