@@ -25,6 +25,11 @@ class Axis:
     step_mm: float
     count: int
 
+    @property
+    def extent_mm(self) -> float:
+        """From the first point to the last."""
+        return self.step_mm * (self.count - 1)
+
     def positions(self) -> Tensor:
         """(count,) float64 mm."""
         return self.start_mm + self.step_mm * torch.arange(self.count, dtype=torch.float64)
@@ -63,12 +68,10 @@ def adjoint(maps: Separable) -> Separable:
     return maps[0].T.contiguous(), maps[1].T.contiguous(), maps[2].T.contiguous()
 
 
-def windows(source: Axis, target: Axis, sigma_mm: float) -> Tensor:
-    """(target, source): the Gaussian-weighted mean around each target point, over the source points there are; a target
-    point beyond them takes the mean around the outermost."""
-    known = source.positions()
-    places = target.positions().clamp(float(known[0]), float(known[-1]))
-    distance = (places[:, None] - known[None, :]) / sigma_mm
+def windows(source: Axis, target: Axis, sigma_mm: float, within_mm: float = math.inf) -> Tensor:
+    """(target, source): the Gaussian-weighted mean around each target point, over the source points there are; target
+    points outside 0 .. `within_mm` are taken at that border, as in `cubic`."""
+    distance = (_within(target, within_mm)[:, None] - source.positions()[None, :]) / sigma_mm
     weights = torch.exp(-0.5 * distance**2) * (distance.abs() <= 3.0)
     return (weights / weights.sum(1, keepdim=True)).float()
 
@@ -83,13 +86,15 @@ def linear(source: Axis, target: Axis) -> Tensor:
 def cubic(source: Axis, target: Axis, within_mm: float = math.inf) -> Tensor:
     """(target, source): cubic B-spline functions of the source's knots at the target's points, of which those
     outside 0 .. `within_mm` are taken at that border."""
-    places = target.positions()
-    if math.isfinite(within_mm):
-        places = places.clamp(0.0, within_mm)
-    distance = ((places[:, None] - source.positions()[None, :]) / source.step_mm).abs()
+    distance = ((_within(target, within_mm)[:, None] - source.positions()[None, :]) / source.step_mm).abs()
     near = 2.0 / 3.0 - distance**2 + 0.5 * distance**3
     far = (2.0 - distance).clamp(min=0.0) ** 3 / 6.0
     return torch.where(distance < 1.0, near, far).float()
+
+
+def _within(axis: Axis, within_mm: float) -> Tensor:
+    places = axis.positions()
+    return places.clamp(0.0, within_mm) if math.isfinite(within_mm) else places
 
 
 def cosines(axis: Axis) -> tuple[Tensor, Tensor]:

@@ -160,7 +160,7 @@ class _Pair:
 
     @property
     def extent_mm(self) -> tuple[float, float, float]:
-        z, y, x = (axis.step_mm * (axis.count - 1) for axis in self.voxels)
+        z, y, x = (axis.extent_mm for axis in self.voxels)
         return z, y, x
 
     @staticmethod
@@ -230,7 +230,7 @@ class _Spline:
     @staticmethod
     def through(values: Tensor, points: Lattice, lattice: Lattice) -> _Spline:
         """The spline that takes the smoothed (3, D, H, W) values at `points` in its knots."""
-        means = [windows(p, k, 0.4 * k.step_mm) for p, k in zip(points, lattice, strict=True)]
+        means = [windows(p, k, 0.4 * k.step_mm, p.extent_mm) for p, k in zip(points, lattice, strict=True)]
         return _Spline(lattice, apply([m.to(values) for m in _through(lattice, means)], values))
 
 
