@@ -11,7 +11,7 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from recontour.errors import ModelRefused, OutputRefused, PatientMismatch, RecontourError
-from recontour.geometry.crop import crop_field, crop_level_set, crop_volume
 from recontour.pipeline import PlannedRoi, Propagation, Stopwatch, propagate
 from recontour.settings import Settings
 
@@ -31,8 +30,8 @@ if TYPE_CHECKING:
     from recontour.dicom.series import CtSeries
     from recontour.dicom.structures import Roi, StructureSet
     from recontour.geometry.contours import Contour
+    from recontour.judged import Judged
     from recontour.network.released import ReleasedModel
-    from recontour.qa.checks import RoiFacts, Verdict
     from recontour.qa.manifest import AlignmentRecord, Manifest, ScanRecord
     from recontour.qa.measure import AlignmentFacts
     from recontour.report import Evidence, ReportRequest
@@ -143,16 +142,6 @@ class Computed:
     to_write: tuple[RoiToWrite, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Judged:
-    """What was measured of every ROI and how it was judged, by ROI name; and of the whole fraction."""
-
-    facts: dict[str, RoiFacts]
-    verdicts: dict[str, Verdict]
-    alignment: AlignmentFacts
-    study: Verdict
-
-
 def run_study(request: StudyRequest, on_stage: Callable[[str], None] | None = None) -> StudyResult:
     """Reads both scans, propagates, writes request.outputs. Raises RecontourError; then nothing is written.
 
@@ -201,11 +190,13 @@ def compute(loaded: Loaded, watch: Stopwatch, model: ReleasedModel | None = None
 
     Raises AlignmentFailed, ModelRefused, MemoryShort, UsageError (device).
     """
+    from recontour.judged import judge_propagation
+
     settings, planned = loaded.request.settings, loaded.planned
     scans = planned.scan.volume, loaded.daily.volume
     result = propagate(*scans, list(planned.shapes), settings, model, watch)
     with watch.stage("judge"):
-        judged = _judge(loaded, result)
+        judged = judge_propagation(planned.shapes, result, *scans, settings.qa, loaded.same_patient)
     with watch.stage("cut contours"):
         to_write = _cut(loaded, result)
     return Computed(loaded, result, judged, to_write)
@@ -337,52 +328,6 @@ def _same_patient(planning: CtSeries, daily: CtSeries, allow_different: bool) ->
     return True
 
 
-def _judge(loaded: Loaded, result: Propagation) -> Judged:
-    from recontour.qa.checks import StudyFacts, judge, judge_study
-    from recontour.qa.measure import Day, alignment_of, measure_roi
-    from recontour.qa.metal import metal_ml
-    from recontour.qa.view import share_out_of_view
-
-    affine, settings = result.affine_daily_to_planning, loaded.request.settings
-    order = _order(loaded.planned.shapes, result)
-
-    def measure(roi: PlannedRoi) -> RoiFacts:
-        daily = result.level_sets[roi.name]
-        day = Day(
-            affine,
-            crop_field(result.field_daily_to_planning, daily.grid),
-            loaded.daily.volume.grid,
-            crop_volume(result.fixed, daily.grid),
-            crop_volume(result.warped, daily.grid),
-        )
-        found = result.segmented.get(roi.name)
-        paths = (result.registered[roi.name], crop_level_set(found, daily.grid)) if found else None
-        fact = measure_roi(roi.name, roi.organ or roi.name, roi.level_set, daily, day, paths)
-        return replace(fact, out_of_view=share_out_of_view(daily, result.fixed), order=order.get(roi.organ, ""))
-
-    with ThreadPoolExecutor(2) as pool:
-        facts = {fact.name: fact for fact in pool.map(measure, loaded.planned.shapes)}
-    verdicts = {name: judge(fact, settings.qa) for name, fact in facts.items()}
-    moved = alignment_of(affine, np.mean(result.region.bounds_mm(), axis=0))
-    study = StudyFacts(
-        moved.rotation_degrees,
-        moved.scale,
-        result.alignment_match,
-        loaded.same_patient,
-        metal_then_ml=metal_ml(loaded.planned.scan.volume, result.region, affine),
-        metal_now_ml=metal_ml(loaded.daily.volume, result.region),
-    )
-    return Judged(facts, verdicts, moved, judge_study(study, verdicts.values(), settings.qa))
-
-
-def _order(planned: Sequence[PlannedRoi], result: Propagation) -> dict[str, str]:
-    from recontour.qa.order import out_of_order
-    from recontour.qa.shape import centroid_mm
-
-    centres = {roi.organ: centroid_mm(result.level_sets[roi.name]) for roi in planned if roi.organ}
-    return out_of_order({organ: centre for organ, centre in centres.items() if centre is not None})
-
-
 def _cut(loaded: Loaded, result: Propagation) -> tuple[RoiToWrite, ...]:
     """Contours of every ROI on the daily slices; numbers, names, types and colours are the plan's."""
     from recontour.dicom.rtstruct import RoiToWrite, names_to_write
@@ -505,8 +450,8 @@ def _manifest(computed: Computed, staged: dict[Path, Path], seconds: dict[str, f
         outputs=tuple(OutputRecord(path.name, _sha256(staged[path])) for path in written),
         alignment=_alignment_record(judged.alignment, result),
         rois=tuple(RoiRecord.of(fact, judged.verdicts[name]) for name, fact in judged.facts.items()),
-        light=judged.study.light,
-        reasons=judged.study.reasons,
+        light=judged.verdict.light,
+        reasons=judged.verdict.reasons,
         left_out=planned.left_out,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         model=ModelRecord(*result.model) if result.model else None,

@@ -21,13 +21,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "geometry": {"errors"},
     **{room: GROUND for room in FLOOR_2},
     "pipeline": GROUND | FLOOR_2 - {"dicom"},
+    "judged": GROUND | {"qa", "pipeline"},
     "train": GROUND | {"network", "fuse", "qa.metrics", "phantom"},
     "phantom": GROUND | {"dicom"},
     **{
-        room: GROUND | FLOOR_2 | {"pipeline", "train", "phantom"}
+        room: GROUND | FLOOR_2 | {"pipeline", "judged", "train", "phantom"}
         for room in ("evaluate", "baselines", "doctor", "prepare", "hybrid")
     },
-    "study": GROUND | FLOOR_2 | {"pipeline", "train", "phantom", "report"},
+    "study": GROUND | FLOOR_2 | {"pipeline", "judged", "train", "phantom", "report"},
     "screenshots": GROUND,
     "report": GROUND | FLOOR_2 | {"pipeline"},
     "finished": GROUND | FLOOR_2 | {"pipeline", "report"},

@@ -14,13 +14,13 @@ import numpy as np
 
 from recontour.errors import RecontourError
 from recontour.evaluate.journal import OrganOutcome, Outcome, PathOutcome, append_outcome, as_json, read_journals
-from recontour.evaluate.judged import Judged, judge_propagation
 from recontour.evaluate.scores import score_one, slices_of
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.resample import resample_level_set, resample_volume
 from recontour.geometry.volume import LevelSet, Volume
+from recontour.judged import Judged, judge_propagation
 from recontour.network.released import ReleasedModel
 from recontour.phantom.motion import MovedScan
 from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate_from, region_of

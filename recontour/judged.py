@@ -1,7 +1,8 @@
-"""A propagation judged as `recontour run` judges it, where there are no files."""
+"""What the checks measure and say of a propagation: for a study on disk, and for pairs whose truth is known."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -10,8 +11,8 @@ import numpy as np
 from recontour.geometry.crop import crop_field, crop_level_set, crop_volume
 from recontour.geometry.volume import Volume
 from recontour.pipeline import PlannedRoi, Propagation
-from recontour.qa.checks import RoiFacts, StudyFacts, Verdict, judge
-from recontour.qa.measure import Day, alignment_of, measure_roi
+from recontour.qa.checks import RoiFacts, StudyFacts, Verdict, judge, judge_study
+from recontour.qa.measure import AlignmentFacts, Day, alignment_of, measure_roi
 from recontour.qa.metal import metal_ml
 from recontour.qa.order import out_of_order
 from recontour.qa.shape import centroid_mm
@@ -21,17 +22,24 @@ from recontour.settings import QaSettings
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """facts, verdicts: by ROI name. study: of the whole fraction."""
+    """facts, verdicts: by ROI name. alignment, study, verdict: of the whole fraction."""
 
     facts: dict[str, RoiFacts]
     verdicts: dict[str, Verdict]
+    alignment: AlignmentFacts
     study: StudyFacts
+    verdict: Verdict
 
 
 def judge_propagation(
-    planned: list[PlannedRoi], result: Propagation, planning: Volume, daily: Volume, settings: QaSettings
+    planned: Sequence[PlannedRoi],
+    result: Propagation,
+    planning: Volume,
+    daily: Volume,
+    settings: QaSettings,
+    same_patient: bool = True,
 ) -> Judged:
-    """What the checks measure and say of a result; planning, daily: the whole scans, HU."""
+    """planning, daily: the whole scans, HU. same_patient: whether both name one."""
     order = _order(planned, result)
 
     def measure(roi: PlannedRoi) -> RoiFacts:
@@ -47,10 +55,12 @@ def judge_propagation(
         moved.rotation_degrees,
         moved.scale,
         result.alignment_match,
+        same_patient,
         metal_then_ml=metal_ml(planning, result.region, affine),
         metal_now_ml=metal_ml(daily, result.region),
     )
-    return Judged(facts, {name: judge(fact, settings) for name, fact in facts.items()}, study)
+    verdicts = {name: judge(fact, settings) for name, fact in facts.items()}
+    return Judged(facts, verdicts, moved, study, judge_study(study, verdicts.values(), settings))
 
 
 def _measured(roi: PlannedRoi, result: Propagation, daily: Volume) -> RoiFacts:
@@ -67,6 +77,6 @@ def _measured(roi: PlannedRoi, result: Propagation, daily: Volume) -> RoiFacts:
     return measure_roi(roi.name, roi.organ or roi.name, roi.level_set, shape, day, paths)
 
 
-def _order(planned: list[PlannedRoi], result: Propagation) -> dict[str, str]:
+def _order(planned: Sequence[PlannedRoi], result: Propagation) -> dict[str, str]:
     centres = {roi.organ: centroid_mm(result.level_sets[roi.name]) for roi in planned if roi.organ}
     return out_of_order({organ: centre for organ, centre in centres.items() if centre is not None})
