@@ -4,7 +4,9 @@ that cannot be opened are told, and the rest is done.
 
     python benchmarks/batch_demo.py FOLDER [--patients 6] [--fractions 5] [--kills 20] [--seed 1] [-- OPTIONS OF BATCH]
 
-FOLDER/cohort is made if it is not there; everything else is made anew.
+FOLDER/cohort is made if it is not there; everything else is made anew. All runs have one thread in each process, since
+the order in which threads add up changes the last digits; and one code: where recontour's files change meanwhile, this
+ends.
 """
 
 from __future__ import annotations
@@ -19,13 +21,40 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from batch_cohort import write_cohort
 from batch_same import differences
 from run_command import RECONTOUR
+from same_code import check_code, code_digest
 
 _PAUSE_S = 0.05
+_ONE_THREAD = {"OMP_NUM_THREADS": "1"}
+
+
+@dataclass(frozen=True)
+class Batches:
+    """Of one cohort, with the same options and the same code. Ends the program where the code has changed."""
+
+    cohort: Path
+    options: list[str]
+    code: str = field(default_factory=code_digest)
+
+    def start(self, out: Path, *more: str) -> subprocess.Popen[bytes]:
+        check_code(self.code)
+        command = [*RECONTOUR, "batch", str(self.cohort), "--out", str(out), *self.options, *more]
+        with out.with_suffix(".log").open("ab") as log:
+            return subprocess.Popen(
+                command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True, env=os.environ | _ONE_THREAD
+            )
+
+    def compared(self, name: str, one: Path, out: Path) -> int:
+        """How many differences there are; they are printed."""
+        check_code(self.code)
+        found = differences(one, out)
+        print(f"{name}: {len(found)} differences from one worker, undisturbed", *found[:20], sep="\n  ", flush=True)
+        return len(found)
 
 
 def spoil(cohort: Path) -> None:
@@ -42,21 +71,15 @@ def spoil(cohort: Path) -> None:
     (six / "planning" / "rtstruct.dcm").unlink()
 
 
-def batch(cohort: Path, out: Path, options: list[str]) -> subprocess.Popen[bytes]:
-    command = [*RECONTOUR, "batch", str(cohort), "--out", str(out), *options]
-    log = out.with_suffix(".log").open("ab")
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
-
-
 def results(out: Path) -> dict[Path, int]:
     return {path: path.stat().st_ino for path in out.glob("P-*/F-*/*")}
 
 
-def killed(cohort: Path, out: Path, options: list[str], draw: random.Random) -> bool:
+def killed(batches: Batches, out: Path, draw: random.Random) -> bool:
     """Starts it, waits for up to two results more and for some seconds after, and kills all its processes. False
     where it had ended by then. Raises AssertionError where what was there is not there as it was."""
     before, began = results(out), time.monotonic()
-    process = batch(cohort, out, options)
+    process = batches.start(out)
     wanted, more_s = len({p.parent for p in before}) + draw.randrange(3), draw.uniform(0, 8)
     while process.poll() is None and len({p.parent for p in results(out)}) < wanted:
         time.sleep(_PAUSE_S)
@@ -105,21 +128,22 @@ def main() -> int:
         write_cohort(folder / "cohort.part", asked.patients, asked.fractions, tuple(asked.spacing))
         spoil(folder / "cohort.part")
         (folder / "cohort.part").rename(cohort)
+    batches = Batches(cohort, asked.options)
     one, two = _new(folder / "one"), _new(folder / "two")
     for out, workers in ((one, "1"), (two, "2")):
         began = time.monotonic()
-        code = batch(cohort, out, [*asked.options, "--workers", workers]).wait()
+        code = batches.start(out, "--workers", workers).wait()
         print(f"{workers} worker(s): {time.monotonic() - began:.0f} s, exit code {code}; {told(out)}", flush=True)
-    worst = _compared("two workers", one, two)
+    worst = batches.compared("two workers", one, two)
     draw, kills, number = random.Random(asked.seed), 0, 0
     while kills < asked.kills:  # a batch that came to its end between two kills is followed by another
         number += 1
         out = _new(folder / f"killed-{number}")
-        while kills < asked.kills and killed(cohort, out, asked.options, draw):
+        while kills < asked.kills and killed(batches, out, draw):
             kills += 1
-        code = batch(cohort, out, asked.options).wait()
+        code = batches.start(out).wait()
         print(f"{kills} kills so far, then left alone: exit code {code}; {told(out)}")
-        worst = max(worst, _compared(out.name, one, out))
+        worst = max(worst, batches.compared(out.name, one, out))
     return int(worst > 0)
 
 
@@ -127,12 +151,6 @@ def _new(out: Path) -> Path:
     shutil.rmtree(out, ignore_errors=True)
     out.with_suffix(".log").unlink(missing_ok=True)
     return out
-
-
-def _compared(name: str, one: Path, out: Path) -> int:
-    found = differences(one, out)
-    print(f"{name}: {len(found)} differences from one worker, undisturbed", *found[:20], sep="\n  ", flush=True)
-    return len(found)
 
 
 if __name__ == "__main__":
