@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import recontour
 from recontour.settings import Settings
 
 SCHEMA = 1
@@ -87,6 +88,7 @@ class Task:
         wanted = self.wanted
         told = {
             "schema": SCHEMA,
+            "recontour": recontour.__version__,  # of the process that makes it, wherever it was planned
             "planning": self.planning.told,
             "daily": self.daily.told,
             "structures": {"sop_instance_uid": self.structures_uid, "bytes": self.structures_size},

@@ -79,6 +79,12 @@ def test_a_result_of_other_inputs_or_settings_is_not_done(tmp_path: Path, case: 
     assert (kept / "rtstruct.review.jsonl").read_text() == "somebody looked"
 
 
+def test_a_result_of_another_version_is_not_done(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    one = done(tmp_path)
+    monkeypatch.setattr("recontour.__version__", "0.0.0")
+    assert standing(one) == "changed"
+
+
 @pytest.mark.parametrize("case", UNCHANGED)
 def test_what_does_not_decide_the_result(tmp_path: Path, case: str) -> None:
     assert standing(UNCHANGED[case](done(tmp_path))) == "done"
