@@ -57,7 +57,6 @@ FACTS = (
     Fact("centre moved, mm", lambda f: hypot(*f.shift_mm)),
     Fact("Jacobian, factor", lambda f: max(_factor(f.jacobian_p01), _factor(f.jacobian_p99))),
     Fact("folding, share", lambda f: f.folding),
-    Fact("overlap, ml", lambda f: f.overlap_ml),
 )
 
 

@@ -115,7 +115,6 @@ class QaSettings:
     edges_reject_mm: float = 7.5
     match_review: float = 0.4  # correlation of both scans around the organ, after warping
     match_reject: float = 0.2
-    overlap_review_ml: float = 0.5  # with organs that it did not overlap in the plan
     out_of_view_review: float = 0.01  # share of the organ beyond the daily scan's round field of view
     metal_review_ml: float = 1.0  # at the organs' height, in either scan: more than gold markers
     alignment_review: float = 0.8  # correlation of both scans after the affine

@@ -25,9 +25,8 @@ class RoiFacts:
     jacobian_*: local volume change planning over daily inside the organ, extremes and percentiles; folding: the share
     of the organ where it is not positive. disagreement_mm: mean distance of both paths' surfaces; image_match:
     correlation of both scans around the organ; both None where there is none to measure.
-    overlap_ml: with organs that it did not overlap in the plan. touches_border: cut by the edge of the daily scan.
-    out_of_view: the share of it where the daily scan shows nothing, or what lies outside the body. order: what of the
-    order of organs it breaks, such as "not above the prostate".
+    touches_border: cut by the edge of the daily scan. out_of_view: the share of it where the daily scan shows nothing,
+    or what lies outside the body. order: what of the order of organs it breaks, such as "not above the prostate".
     edge_mean_mm, edge_p95_mm: how far the edges that the daily scan shows lie from the contour, by area (qa/edges.py);
     None where there are no scans to measure it on.
     """
@@ -47,7 +46,6 @@ class RoiFacts:
     parts_before: int = 1
     parts_after: int = 1
     touches_border: bool = False
-    overlap_ml: float = 0.0
     out_of_view: float = 0.0
     order: str = ""
     edge_mean_mm: float | None = None
@@ -205,13 +203,6 @@ def _parts(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Findin
     )
 
 
-def _overlap(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
-    light = _above(facts.overlap_ml, settings.overlap_review_ml, float("inf"))
-    d = _decimals(facts.overlap_ml, settings.overlap_review_ml, least=1)
-    shared = f"It shares {facts.overlap_ml:.{d}f} ml with organs that it did not overlap in the plan"
-    return _found(light, f"{shared}; {settings.overlap_review_ml:.{d}f} ml is allowed.")
-
-
 def _view(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
     light = _above(facts.out_of_view, settings.out_of_view_review, float("inf"))
     return _found(light, f"Of it {facts.out_of_view:.0%} lie outside the field of view of the daily scan, or the body.")
@@ -235,7 +226,6 @@ ROI_RULES: tuple[RoiRule, ...] = (
     _view,
     _order,
     _parts,
-    _overlap,
 )
 
 

@@ -86,7 +86,6 @@ class RoiRecord:
     parts_before: int
     parts_after: int
     touches_border: bool
-    overlap_ml: float
     out_of_view: float = 0.0
     order: str = ""
     edge_mean_mm: float | None = None
@@ -205,10 +204,15 @@ def _manifest(raw: dict[str, Any]) -> Manifest:
     values["planning"], values["daily"] = (ScanRecord(**raw[name]) for name in ("planning", "daily"))
     values["outputs"] = tuple(OutputRecord(**output) for output in raw["outputs"])
     values["alignment"] = AlignmentRecord(**_tupled(raw["alignment"]))
-    values["rois"] = tuple(RoiRecord(**_tupled(roi)) for roi in raw["rois"])
+    values["rois"] = tuple(RoiRecord(**_known(_tupled(roi))) for roi in raw["rois"])
     values["model"] = None if raw["model"] is None else ModelRecord(**raw["model"])
     values["reasons"], values["notes"] = tuple(raw["reasons"]), tuple(raw["notes"])
     return Manifest(**values)
+
+
+def _known(roi: Mapping[str, Any]) -> dict[str, Any]:
+    """Without what was once measured of an ROI and is no more."""
+    return {f.name: roi[f.name] for f in fields(RoiRecord) if f.name in roi}
 
 
 def _tupled(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,7 +56,6 @@ def measure_roi(
     daily: LevelSet,
     day: Day,
     paths: tuple[LevelSet, LevelSet] | None = None,
-    overlap_ml: float = 0.0,
 ) -> RoiFacts:
     """The facts of one ROI.
 
@@ -87,7 +86,6 @@ def measure_roi(
         parts_before=len(part_volumes_ml(planning)),
         parts_after=len(part_volumes_ml(daily)),
         touches_border=touches_border(daily, day.scan),
-        overlap_ml=overlap_ml,
         edge_mean_mm=edges.mean_mm if edges else None,
         edge_p95_mm=edges.p95_mm if edges else None,
     )

@@ -57,7 +57,6 @@ TABLE: list[tuple[dict[str, Any], str, str]] = [
     ({"parts_after": 2}, "review", "in 2 parts on the daily scan; the plan had 1."),
     ({"parts_before": 3}, "review", "in 1 part on the daily scan; the plan had 3."),
     ({"parts_before": 2, "parts_after": 2}, "pass", ""),
-    ({"overlap_ml": 0.6}, "review", "shares 0.6 ml"),
     ({"out_of_view": 0.01}, "pass", ""),
     ({"out_of_view": 0.25}, "review", "Of it 25% lie outside the field of view"),
     ({"order": "not below the bladder"}, "review", "It lies not below the bladder, unlike in other men"),
@@ -140,9 +139,10 @@ def test_limits_in_the_wrong_order_are_refused(raw: dict[str, Any], where: str) 
 
 
 def test_limits_come_from_toml() -> None:
-    settings = settings_from({"qa": {"bladder": {"volume_review": [0.5, 2.0]}, "overlap_review_ml": 1}})
+    settings = settings_from({"qa": {"bladder": {"volume_review": [0.5, 2.0]}, "metal_review_ml": 2}})
     assert settings.qa.limits_for("bladder").volume_review == (0.5, 2.0)
     assert settings.qa.limits_for("bladder").shift_reject_mm == 50.0
+    assert settings.qa.metal_review_ml == 2.0
 
 
 @pytest.mark.parametrize(

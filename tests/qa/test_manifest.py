@@ -55,6 +55,14 @@ def test_reads_back_as_it_was(tmp_path: Path) -> None:
     assert found.as_dict() == MANIFEST.as_dict()
 
 
+def test_what_an_older_version_measured_besides_is_passed_over(tmp_path: Path) -> None:
+    raw = json.loads(MANIFEST.as_json())
+    raw["rois"][0]["overlap_ml"] = 0.0
+    path = tmp_path / "m.json"
+    path.write_text(json.dumps(raw))
+    assert read_manifest(path).as_dict() == MANIFEST.as_dict()
+
+
 def test_what_a_reader_finds_in_the_file() -> None:
     raw = json.loads(MANIFEST.as_json())
     assert raw["schema"] == 1
