@@ -70,8 +70,8 @@ class Spool:
         """Returns only after the object is on disk for good, once.
 
         data: a whole DICOM part 10 file. sender: an AE title or the like, for the audit. received: epoch s, by default
-        now. DUPLICATE: it is here already, with the same content. CONFLICT: it is here with another content; this
-        one lies aside, and the queue's status says so.
+        now. NEW: it was not here, or its file was lost. DUPLICATE: it is here already, with the same content.
+        CONFLICT: it is here with another content; this one lies aside, and the queue's status says so.
         Raises ScanRefused where it is no usable DICOM object or another than it was called, OutputRefused where it
         could not be written; then it is as if it had never come.
         """
@@ -90,12 +90,12 @@ class Spool:
 
     def _keep(self, data: bytes, arrived: Arrived, sender: str, received: float | None) -> Kept:
         at = time.time() if received is None else received
-        if self._digest_of(arrived.sop_instance_uid) is None:
-            try:
+        try:
+            if self._digest_of(arrived.sop_instance_uid) is None:
                 return self._keep_new(data, arrived, sender, at)
-            except OSError as error:
-                raise _unwritable(error) from error
-        return self._keep_again(data, arrived, at)
+            return self._keep_again(data, arrived, at)
+        except OSError as error:
+            raise _unwritable(error) from error
 
     def held(self, sop_instance_uids: Sequence[str]) -> set[str]:
         """Which of these objects are safely here: their row is committed, and their file is there in full length."""
@@ -141,29 +141,51 @@ class Spool:
                     sync_folder(final.parent)
                     _record(changes, arrived, final.relative_to(self.folder).as_posix(), len(data), sender, at)
         except BaseException:
-            if placed and self._digest_of(arrived.sop_instance_uid) is None:
-                final.unlink(missing_ok=True)
+            if placed:
+                self._unplace(final, arrived.sop_instance_uid)
             raise
         finally:
             part.unlink(missing_ok=True)
         return Kept.NEW if placed else self._keep_again(data, arrived, at)
 
+    def _unplace(self, file: Path, sop_uid: str) -> None:
+        """Takes away a file that got no row: while nobody else may write, since another sender may just be storing the
+        same object. A file that stays is used by nobody."""
+        with suppress(OutputRefused), self.database.changing() as changes:
+            if not _is_there(changes, sop_uid):
+                file.unlink(missing_ok=True)
+
     def _keep_again(self, data: bytes, arrived: Arrived, at: float) -> Kept:
+        """An object that has a row."""
         if self._digest_of(arrived.sop_instance_uid) == arrived.digest:
+            lost = not self.held([arrived.sop_instance_uid])
+            if lost:
+                self._restore(data, arrived.sop_instance_uid)
             with self.database.changing() as changes:  # the sender is still at it: the series is not quiet
                 sql = "UPDATE series SET last_received = max(last_received, ?) WHERE series_uid = ? AND state = 'open'"
                 changes.execute(sql, (at, arrived.series_uid))
-            return Kept.DUPLICATE
+            return Kept.NEW if lost else Kept.DUPLICATE
         aside = self.folder / "aside" / f"{arrived.sop_instance_uid}-{arrived.digest[:16]}.dcm"
-        try:
-            if not aside.exists():
-                os.replace(self._written(data), aside)
-                sync_folder(aside.parent)
-        except OSError as error:
-            raise _unwritable(error) from error
+        if not aside.exists():
+            os.replace(self._written(data), aside)
+            sync_folder(aside.parent)
         with self.database.changing() as changes:
             _record_conflict(changes, arrived, at)
         return Kept.CONFLICT
+
+    def _restore(self, data: bytes, sop_uid: str) -> None:
+        """The file of an object that has a row, and whose file was lost from the disk."""
+        part = self._written(data)
+        try:
+            with self.database.changing() as changes:
+                (path,) = changes.execute("SELECT path FROM objects WHERE sop_uid = ?", (sop_uid,)).fetchone()
+                file = self.folder / path
+                _make_folder(file.parent)
+                os.replace(part, file)
+                sync_folder(file.parent)
+                changes.execute("UPDATE objects SET bytes = ? WHERE sop_uid = ?", (len(data), sop_uid))
+        finally:
+            part.unlink(missing_ok=True)
 
     def _written(self, data: bytes) -> Path:
         """The bytes under incoming/, synced; nothing where that fails."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import shutil
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recontour.disk import sync_folder
 from recontour.errors import OutputRefused, ScanRefused
 from recontour.queue.spool import Kept, Spool
 from recontour.queue.status import status
@@ -50,6 +53,63 @@ def test_an_object_whose_file_is_gone_or_cut_is_not_held(spool: Spool) -> None:
     first.unlink()
     second.write_bytes(second.read_bytes()[:-1])
     assert spool.held([i.SOPInstanceUID for i in images]) == {images[2].SOPInstanceUID}
+
+
+@pytest.mark.parametrize("loss", ["file", "end of the file", "folder"])
+def test_an_object_whose_file_was_lost_is_stored_when_it_comes_again(spool: Spool, loss: str) -> None:
+    images = scan(1, count=3)
+    keep(spool, images)
+    file = files(spool, "series")[0]
+    if loss == "folder":
+        shutil.rmtree(file.parent)
+    elif loss == "file":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-1])
+    images[0].file_meta.SourceApplicationEntityTitle = "ARCHIVE"  # not of the same length in another sender's words
+    assert keep(spool, images[0], images[0]) == [Kept.NEW, Kept.DUPLICATE]
+    assert file.read_bytes() == as_file(images[0])
+    assert images[0].SOPInstanceUID in spool.held([i.SOPInstanceUID for i in images])
+    assert len(spool.database.rows("SELECT * FROM objects")) == 3 and not files(spool, "incoming")
+
+
+def test_a_sender_that_fails_does_not_take_away_what_another_one_has_stored(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The other one comes at the worst moment: when the first is about to clear up."""
+    (image,) = scan(1, count=1)
+    other = Spool(spool.folder)
+    other.database.rows("PRAGMA busy_timeout = 0")
+    stored: list[Kept] = []
+    unlink = Path.unlink
+
+    def first_the_other(path: Path, missing_ok: bool = False) -> None:
+        if path.parent.parent.name == "series" and not stored:
+            with contextlib.suppress(OutputRefused):  # it has to wait, and is told that here
+                stored.extend(keep(other, image))
+        unlink(path, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys.modules["recontour.queue.spool"], "sync_folder", once_full(sync_folder))
+        patch.setattr(Path, "unlink", first_the_other)
+        with pytest.raises(OutputRefused, match="the disk is full"):
+            keep(spool, image)
+    assert bool(spool.held([image.SOPInstanceUID])) == (stored == [Kept.NEW])
+    assert keep(other, image) == ([Kept.DUPLICATE] if stored else [Kept.NEW])
+    other.database.close()
+
+
+def once_full(call: Callable[..., None]) -> Callable[..., None]:
+    """Fails at the first series' folder, and at nothing before or after it."""
+    left = [None]
+
+    def failing(folder: Path) -> None:
+        if folder.parent.name == "series" and left:
+            left.clear()
+            full_disk()
+        call(folder)
+
+    return failing
 
 
 def test_another_sender_writes_another_file_meta_and_it_is_the_same_object(spool: Spool) -> None:
