@@ -82,6 +82,18 @@ def test_bone_that_reaches_into_a_misplaced_shape_is_not_taken_for_medium() -> N
     assert fixed is daily
 
 
+@pytest.mark.parametrize("day_has_it", [True, False])
+def test_medium_that_touches_a_bone_of_its_own_brightness_is_filled(day_has_it: bool) -> None:
+    beside = (np.abs(POINTS - MIDDLE - [0.0, -40.0, 0.0]) < [60.0, 20.0, 60.0]).all(axis=-1)
+    with_bone = [np.where(beside, np.float32(300.0), scan(depth(20), held).array) for held in (300.0, URINE)]
+    medium, plain = (Volume(GRID, hu) for hu in with_bone)
+    fixed, moving = without_medium(*((medium, plain) if day_has_it else (plain, medium)), bladder(20))
+    changed, same = (fixed, moving) if day_has_it else (moving, fixed)
+    assert same is plain
+    np.testing.assert_allclose(changed.array[depth(20) > 7], URINE, atol=0.01)
+    assert (changed.array[beside & (depth(20) < -8)] == 300.0).all()
+
+
 def test_noise_in_the_medium_makes_no_holes() -> None:
     noise = np.random.default_rng(6).normal(0, 35, GRID.size).astype(np.float32)
     noisy = Volume(GRID, scan(depth(20), 180.0).array + noise)
