@@ -28,7 +28,7 @@ from typing import IO, Any, Literal, cast
 
 from recontour.batch.outcome import Outcome
 from recontour.batch.task import ASKED, REPORT, RTSTRUCT, SCHEMA, Task
-from recontour.disk import sync_folder
+from recontour.disk import UMASK, sync_folder
 from recontour.errors import InputRefused, OutputRefused, SettingsError
 from recontour.qa.manifest import read_manifest, write_text
 
@@ -95,7 +95,7 @@ def work_folder(task: Task) -> Generator[Path]:
     try:
         (Path(task.out) / WORK).mkdir(parents=True, exist_ok=True)
         made = Path(tempfile.mkdtemp(dir=Path(task.out) / WORK, prefix=f"{task.name}-"))
-        made.chmod(0o777 & ~_umask())  # mkdtemp's own 700 would hide the result from colleagues
+        made.chmod(0o777 & ~UMASK)  # mkdtemp's own 700 would hide the result from colleagues
         yield made
     except OSError as error:
         raise _refused(error, task.name) from error
@@ -194,12 +194,6 @@ def _locked(file: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _refused(error: OSError, where: str) -> OutputRefused:

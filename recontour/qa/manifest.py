@@ -14,6 +14,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any, cast
 
+from recontour.disk import UMASK
 from recontour.errors import InputRefused, OutputRefused
 from recontour.qa.checks import LIGHTS, RoiFacts, Verdict
 from recontour.qa.words import in_words
@@ -176,7 +177,7 @@ def write_text(path: Path, text: str) -> None:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
-        Path(name).chmod(0o666 & ~_umask())  # mkstemp's own 600 would hide it from colleagues
+        Path(name).chmod(0o666 & ~UMASK)  # mkstemp's own 600 would hide it from colleagues
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
@@ -225,9 +226,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in cast("list[Any]", value)]
     return None if isinstance(value, float) and not isfinite(value) else value
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -18,7 +18,7 @@ from datetime import datetime
 from itertools import groupby
 from pathlib import Path
 
-from recontour.disk import sync_folder
+from recontour.disk import UMASK, sync_folder
 from recontour.errors import OutputRefused, ScanRefused
 from recontour.queue.database import notice
 from recontour.queue.jobs import Delivery, Jobs
@@ -188,7 +188,7 @@ def _copy_all(files: Sequence[Delivery], base: Path, target: Path) -> None:
             _copy(delivery.file, copy)
         for place in {p.parent for p in staged.rglob("*")} | {staged}:
             sync_folder(place)
-        staged.chmod(0o777 & ~_umask())  # mkdtemp's is for its maker alone
+        staged.chmod(0o777 & ~UMASK)  # mkdtemp's is for its maker alone
         os.rename(staged, target)
         sync_folder(target.parent)
     finally:
@@ -200,10 +200,3 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(read, write)
         write.flush()
         os.fsync(write.fileno())
-
-
-def _umask() -> int:
-    """It can only be asked for by setting it."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -90,6 +90,20 @@ def test_what_does_not_decide_the_result(tmp_path: Path, case: str) -> None:
     assert standing(UNCHANGED[case](done(tmp_path))) == "done"
 
 
+def test_colleagues_can_read_it_and_no_thread_changes_what_others_may(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mask of new files is the whole process's: it is not touched while fractions are in hand."""
+
+    def touched(mask: int) -> int:
+        raise AssertionError("the mask was changed")
+
+    (tmp_path / "plain").mkdir()
+    monkeypatch.setattr(os, "umask", touched)
+    one = done(tmp_path)
+    assert one.folder.stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 def test_nothing_in_the_records_tells_a_path(tmp_path: Path) -> None:
     one = done(tmp_path)
     assert "secret" not in json.dumps(asked_at(one.folder)) and "Doe" not in json.dumps(asked_at(one.folder))
