@@ -6,7 +6,6 @@ What belongs together is checked as a run checks it: the manifest beside the RTS
 
 from __future__ import annotations
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recontour.disk import file_sha256
 from recontour.errors import InputRefused, PatientMismatch
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
@@ -141,7 +141,7 @@ def _manifest(rtstruct: Path) -> Manifest:
     if not path.is_file():
         raise InputRefused("no manifest beside the RTSTRUCT", where=path.name, allowed="both files of one run")
     manifest = read_manifest(path)
-    if _sha256(rtstruct) not in {output.sha256 for output in manifest.outputs}:
+    if file_sha256(rtstruct) not in {output.sha256 for output in manifest.outputs}:
         raise InputRefused(
             "the manifest was not made with this RTSTRUCT, or the RTSTRUCT was changed since",
             where=rtstruct.name,
@@ -175,7 +175,7 @@ def _placed_by_manifest(manifest: Manifest) -> _Placed:
 def _registration_beside(rtstruct: Path, manifest: Manifest) -> Path | None:
     for output in manifest.outputs:
         path = rtstruct.with_name(output.file)
-        if path.name != rtstruct.name and path.is_file() and _sha256(path) == output.sha256:
+        if path.name != rtstruct.name and path.is_file() and file_sha256(path) == output.sha256:
             return path
     return None
 
@@ -227,7 +227,3 @@ def _settings(manifest: Manifest) -> Settings:
 
 def _clipped(scan: Volume) -> Volume:
     return Volume(scan.grid, np.clip(scan.array, *HU_RANGE))
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

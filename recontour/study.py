@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import tempfile
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from recontour.disk import file_sha256
 from recontour.errors import ModelRefused, OutputRefused, PatientMismatch, RecontourError
 from recontour.pipeline import PlannedRoi, Propagation, Stopwatch, propagate
 from recontour.settings import Settings
@@ -447,7 +447,7 @@ def _manifest(computed: Computed, staged: dict[Path, Path], seconds: dict[str, f
         planning=_scan_record(planned.scan),
         daily=_scan_record(loaded.daily),
         structures_uid=planned.structures.sop_instance_uid,
-        outputs=tuple(OutputRecord(path.name, _sha256(staged[path])) for path in written),
+        outputs=tuple(OutputRecord(path.name, file_sha256(staged[path])) for path in written),
         alignment=_alignment_record(judged.alignment, result),
         rois=tuple(RoiRecord.of(fact, judged.verdicts[name]) for name, fact in judged.facts.items()),
         light=judged.verdict.light,
@@ -501,7 +501,3 @@ def _into_place(staged: dict[Path, Path]) -> None:
             os.fsync(file.fileno())
     for target, source in staged.items():
         os.replace(source, target)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from recontour.accuracy.pairs import Man
 from recontour.accuracy.request import AccuracyRequest
+from recontour.disk import alone
 from recontour.errors import UsageError
 from recontour.settings import Settings
 
@@ -35,7 +35,7 @@ def personal_model(
 
     home = request.personal_folder / re.sub(r"\W+", "-", man.name)
     home.mkdir(parents=True, exist_ok=True)
-    with _alone(home):
+    with alone(home / "lock"):
         ended = _ended(home)
         if ended is None:
             if say:
@@ -85,16 +85,3 @@ def _planning(man: Man, request: AccuracyRequest, home: Path) -> Path:
     if not (home / _MADE).exists():
         write_phantom(home / _MADE, man.seed)
     return home / _MADE / "planning"
-
-
-@contextmanager
-def _alone(home: Path) -> Generator[None]:
-    """Until the block ends no other process is here. Raises UsageError where there are no file locks."""
-    try:
-        import fcntl
-    except ImportError as error:
-        allowed = "Linux or macOS"
-        raise UsageError("personal models need file locks", where="--personal-minutes", allowed=allowed) from error
-    with (home / "lock").open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

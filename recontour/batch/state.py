@@ -24,11 +24,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import Any, Literal, cast
 
 from recontour.batch.outcome import Outcome
 from recontour.batch.task import ASKED, REPORT, RTSTRUCT, SCHEMA, Task
-from recontour.disk import UMASK, sync_folder
+from recontour.disk import UMASK, sync_folder, try_lock
 from recontour.errors import InputRefused, OutputRefused, SettingsError
 from recontour.qa.manifest import read_manifest, write_text
 
@@ -118,7 +118,7 @@ def held(out: Path, key_mark: str) -> Generator[None]:
     except OSError as error:
         raise _refused(error, out.name) from error
     with lock:
-        if not _locked(lock):
+        if not try_lock(lock):
             found = "another batch is at work in this folder"
             raise OutputRefused(found, where=out.name, allowed="wait for its end, or another folder")
         try:
@@ -178,22 +178,6 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
-
-
-def _locked(file: IO[bytes]) -> bool:
-    """Whether nobody else holds it. The system unlocks it when this process ends, however it ends."""
-    try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            cast("Any", msvcrt).locking(file.fileno(), cast("Any", msvcrt).LK_NBLCK, 1)
-    except OSError:
-        return False
-    return True
 
 
 def _refused(error: OSError, where: str) -> OutputRefused:

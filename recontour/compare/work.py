@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +27,7 @@ from recontour.compare.results import (
     write_outcome,
 )
 from recontour.compare.settings import CompareSettings, toml_of
+from recontour.disk import alone
 from recontour.errors import AlignmentFailed, OutputRefused, UsageError
 from recontour.fuse.cleanup import keep_largest_parts
 from recontour.fuse.combine import level_set_from_probability
@@ -64,14 +65,17 @@ def do_job(key: str, settings: CompareSettings, out: Path) -> None:
     """Does what is left of one configuration of the study in `out`; nothing, where it is done.
 
     Where another process works on it, waits until that ends. Raises UsageError on a key that is not in the plan or a
-    folder of other settings, OutputRefused where its training fails.
+    folder of other settings, or a system on which a process cannot be given a locked file; OutputRefused where its
+    training fails.
     """
+    if os.name != "posix":
+        raise UsageError("a comparison hands locked files on", where="compare", allowed="Linux or macOS")
     jobs = {job.key: job for job in plan(settings)}
     if key not in jobs:
         raise UsageError(f"no configuration {key!r}", where="--only", allowed=", ".join(jobs))
     job, folder = jobs[key], out / key
     folder.mkdir(parents=True, exist_ok=True)
-    with held(folder / LOCK) as lock:
+    with alone(folder / LOCK) as lock:
         check_asked(folder, job, settings)
         write_text(folder / ASKED, json.dumps(asked_of(job, settings), indent=1))
         if (folder / SCORES).exists():
@@ -82,21 +86,9 @@ def do_job(key: str, settings: CompareSettings, out: Path) -> None:
         write_outcome(folder, _outcome(rows))
 
 
-@contextmanager
-def held(path: Path) -> Generator[IO[str]]:
-    """Nobody else works here until the block ends, or the last process that was given the file dies: a training that
-    outlives whoever started it is waited for. Raises UsageError where there are no file locks."""
-    try:
-        import fcntl
-    except ImportError as error:
-        raise UsageError("a comparison needs file locks", where="compare", allowed="Linux or macOS") from error
-    with path.open("w", encoding="utf-8") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield file
-
-
-def _train(training: TrainSettings, folder: Path, lock: IO[str]) -> None:
-    """In a process of its own, by the same command as a person's; it takes itself up where it stopped."""
+def _train(training: TrainSettings, folder: Path, lock: IO[bytes]) -> None:
+    """In a process of its own, by the same command as a person's; it takes itself up where it stopped. It is given the
+    lock: where it outlives whoever started it, it is waited for."""
     write_text(folder / CONFIG, toml_of(training.as_dict()))
     command = [sys.executable, "-m", "recontour", "train", str(folder / CONFIG), "--out", str(folder / RUN), "--quiet"]
     process = subprocess.Popen(command, pass_fds=(lock.fileno(),))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import IO
 
+from recontour.disk import try_lock
 from recontour.errors import OutputRefused, UsageError
-from recontour.queue.owner import locked
 
 LOCK = "node.lock"
 
@@ -19,7 +19,7 @@ def only_one(folder: Path) -> IO[bytes]:
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise OutputRefused(reason, where="spool", allowed="a folder that may be written to") from error
-    if not locked(file):
+    if not try_lock(file):
         file.close()
         raise UsageError("another node works on this queue", where="spool", allowed="one node for each queue")
     return file

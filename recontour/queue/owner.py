@@ -3,11 +3,10 @@ ends."""
 
 from __future__ import annotations
 
-import os
 import uuid
 from pathlib import Path
-from typing import IO
 
+from recontour.disk import try_lock
 from recontour.errors import OutputRefused
 
 
@@ -23,7 +22,7 @@ class Owner:
         except OSError as error:
             reason = error.strerror or type(error).__name__
             raise OutputRefused(reason, where="owners", allowed="a queue that may be written to") from error
-        locked(self._file)
+        try_lock(self._file)
 
     def close(self) -> None:
         """The process does not work on the queue any more."""
@@ -36,25 +35,9 @@ def is_gone(folder: Path, token: str) -> bool:
     path = folder / token
     try:
         with path.open("r+b") as file:
-            if not locked(file):
+            if not try_lock(file):
                 return False
     except FileNotFoundError:
         return True
     path.unlink(missing_ok=True)
-    return True
-
-
-def locked(file: IO[bytes]) -> bool:
-    """Locks a file for as long as it is open, or its process lives; False where somebody else has."""
-    try:
-        if os.name == "posix":
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        else:
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # pyright: ignore
-    except OSError:
-        return False
     return True

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import recontour
-from recontour.disk import sync_folder
+from recontour.disk import sync_folder, try_lock
 from recontour.errors import OutputRefused, SettingsError, UsageError
 from recontour.train.settings import TrainSettings, train_settings_from
 
@@ -47,10 +47,6 @@ def locked(run: Path) -> Generator[None]:
     Raises OutputRefused where another process trains in it, where it holds something else, or cannot be written to.
     """
     try:
-        import fcntl
-    except ImportError as error:
-        raise UsageError("training needs file locks", where="train", allowed="Linux or macOS") from error
-    try:
         if run.is_dir() and any(run.iterdir()) and not (run / SETTINGS).exists() and not (run / LOCK).exists():
             raise OutputRefused("the folder holds something else", where=run.name, allowed="a new folder, or a run's")
         run.mkdir(parents=True, exist_ok=True)
@@ -58,11 +54,9 @@ def locked(run: Path) -> Generator[None]:
     except OSError as error:
         raise _cannot_write(run, error) from error
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process dies
-        except OSError as error:
+        if not try_lock(file):
             allowed = "wait for it, or train in another folder"
-            raise OutputRefused("another process trains in this folder", where=run.name, allowed=allowed) from error
+            raise OutputRefused("another process trains in this folder", where=run.name, allowed=allowed)
         yield
 
 

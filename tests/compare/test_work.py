@@ -17,7 +17,8 @@ from recontour.compare.plan import plan
 from recontour.compare.results import asked_of, read_outcome
 from recontour.compare.schedule import STUDY, Event, run_study
 from recontour.compare.settings import CompareSettings, read_compare_settings
-from recontour.compare.work import LOCK, RUN, do_job, held
+from recontour.compare.work import LOCK, RUN, do_job
+from recontour.disk import alone
 from recontour.errors import AlignmentFailed, OutputRefused, UsageError
 from recontour.geometry.field import Field
 from recontour.geometry.volume import Mask, Volume
@@ -159,7 +160,7 @@ def test_a_key_that_is_not_in_the_plan_is_refused(data: Path, tmp_path: Path) ->
 
 def test_a_training_that_outlives_its_parent_keeps_the_lock(tmp_path: Path) -> None:
     """The lock goes with the file: a process that was given it holds it, though who took it has let go."""
-    with held(tmp_path / LOCK) as lock:
+    with alone(tmp_path / LOCK) as lock:
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),))
     with (tmp_path / LOCK).open("w") as again:
         with pytest.raises(BlockingIOError):
