@@ -26,7 +26,7 @@ from pathlib import Path
 
 from batch_cohort import write_cohort
 from batch_same import differences
-from run_command import RECONTOUR
+from run_command import RECONTOUR, with_options
 from same_code import check_code, code_digest
 
 _PAUSE_S = 0.05
@@ -114,11 +114,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--spacing", type=float, nargs=3, default=(5.0, 4.0, 4.0), help="of planning scans, mm, z y x")
-    own, separator, options = sys.argv[1:], "--", []
-    if separator in own:
-        place = own.index(separator)
-        own, options = own[:place], own[place + 1 :]
-    return parser.parse_args(own, argparse.Namespace(options=options))
+    return with_options(parser)
 
 
 def main() -> int:

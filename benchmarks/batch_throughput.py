@@ -20,7 +20,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from run_command import RECONTOUR, Usage, measure
+from run_command import RECONTOUR, Usage, measure, with_options
 
 from recontour.batch.plan import BatchRequest, plan_batch
 from recontour.batch.task import Task
@@ -73,11 +73,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cohort", type=Path)
     parser.add_argument("--rounds", type=int, default=3, help="of one patient each, in the order of the names")
-    own, separator, options = sys.argv[1:], "--", []
-    if separator in own:
-        place = own.index(separator)
-        own, options = own[:place], own[place + 1 :]
-    return parser.parse_args(own, argparse.Namespace(options=options))
+    return with_options(parser)
 
 
 def main() -> int:

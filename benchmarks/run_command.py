@@ -87,9 +87,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--imports", action="store_true", help="also list what importing costs, by package")
     parser.epilog = "Options of `recontour run` go after --."
-    own, separator, options = sys.argv[1:], "--", []
-    if separator in own:  # argparse takes nothing after -- once options have come between
-        place = own.index(separator)
+    return with_options(parser)
+
+
+def with_options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """What the parser knows, and as `options` what comes after --: argparse takes nothing there once options of its own
+    have come between."""
+    own, options = sys.argv[1:], list[str]()
+    if "--" in own:
+        place = own.index("--")
         own, options = own[:place], own[place + 1 :]
     return parser.parse_args(own, argparse.Namespace(options=options))
 
