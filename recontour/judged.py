@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recontour.geometry.crop import crop_field, crop_level_set, crop_volume
+from recontour.geometry.crop import crop_level_set
 from recontour.geometry.volume import Volume
 from recontour.pipeline import PlannedRoi, Propagation
 from recontour.qa.checks import RoiFacts, StudyFacts, Verdict, judge, judge_study
@@ -41,15 +41,16 @@ def judge_propagation(
 ) -> Judged:
     """planning, daily: the whole scans, HU. same_patient: whether both name one."""
     order = _order(planned, result)
+    affine = result.affine_daily_to_planning
+    day = Day(affine, result.field_daily_to_planning, daily.grid, result.fixed, result.warped)
 
     def measure(roi: PlannedRoi) -> RoiFacts:
-        fact = _measured(roi, result, daily)
+        fact = _measured(roi, result, day)
         out_of_view = share_out_of_view(result.level_sets[roi.name], result.fixed)
         return replace(fact, out_of_view=out_of_view, order=order.get(roi.organ, ""))
 
     with ThreadPoolExecutor(2) as pool:
         facts = {fact.name: fact for fact in pool.map(measure, planned)}
-    affine = result.affine_daily_to_planning
     moved = alignment_of(affine, np.mean(result.region.bounds_mm(), axis=0))
     study = StudyFacts(
         moved.rotation_degrees,
@@ -63,15 +64,8 @@ def judge_propagation(
     return Judged(facts, verdicts, moved, study, judge_study(study, verdicts.values(), settings))
 
 
-def _measured(roi: PlannedRoi, result: Propagation, daily: Volume) -> RoiFacts:
+def _measured(roi: PlannedRoi, result: Propagation, day: Day) -> RoiFacts:
     shape = result.level_sets[roi.name]
-    day = Day(
-        result.affine_daily_to_planning,
-        crop_field(result.field_daily_to_planning, shape.grid),
-        daily.grid,
-        crop_volume(result.fixed, shape.grid),
-        crop_volume(result.warped, shape.grid),
-    )
     found = result.segmented.get(roi.name)
     paths = (result.registered[roi.name], crop_level_set(found, shape.grid)) if found else None
     return measure_roi(roi.name, roi.organ or roi.name, roi.level_set, shape, day, paths)

@@ -6,10 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from recontour.geometry.volume import Volume
-from recontour.pipeline import Stopwatch
-from recontour.settings import Settings
+from recontour.geometry.affine import Affine
+from recontour.geometry.crop import crop_level_set
+from recontour.geometry.field import Field
+from recontour.geometry.grid import Grid
+from recontour.geometry.volume import LevelSet, Volume
+from recontour.judged import judge_propagation
+from recontour.pipeline import PlannedRoi, Propagation, Stopwatch
+from recontour.settings import QaSettings, Settings
 from recontour.study import StudyRequest, compute, load
 
 
@@ -28,3 +34,24 @@ def test_what_only_the_whole_day_shows_is_said_of_each_roi(phantom: Path, tmp_pa
     assert any(fact.out_of_view > 0 for fact in judged.facts.values())
     assert judged.facts.keys() == judged.verdicts.keys()
     assert judged.verdict.light == "reject" and not judged.study.same_patient
+
+
+def test_edges_are_looked_for_beyond_the_part_of_the_region_that_a_shape_lies_on() -> None:
+    """A cube under 3 mm of fat that lies 7 mm within where the day has it: its contour's own grid ends 8 mm from it,
+    where the day shows fat, and the profile that belongs there is found from 1 to 13 mm."""
+    region = Grid.of((70, 72, 74), (1.0, 1.0, 1.0), (-36.0, -35.0, -34.0))
+    beyond_mm = np.abs(region.points()).max(axis=-1) - 14
+
+    def scan(half_mm: float, seed: int) -> Volume:
+        away = beyond_mm + 14 - half_mm
+        hu = np.where(away < 0, 45.0, np.where(away < 3, -90.0, 60.0))
+        return Volume(region, (hu + np.random.default_rng(seed).normal(0, 15, hu.shape)).astype(np.float32))
+
+    whole = LevelSet(region, np.clip(-beyond_mm, -15, 15).astype(np.float32))
+    shape = crop_level_set(whole, Grid.around((-22, -22, -22), (22, 22, 22), 1.0))
+    daily, warped = scan(21, 1), scan(14, 2)
+    result = Propagation(
+        region, Affine.identity(), Field.zero(region), {"P": shape}, {"P": shape}, {}, fixed=daily, warped=warped
+    )
+    judged = judge_propagation([PlannedRoi("P", whole)], result, warped, daily, QaSettings())
+    assert judged.facts["P"].edge_p95_mm == pytest.approx(7.0, abs=0.5)

@@ -24,6 +24,7 @@ Points = NDArray[np.float64]  # (N, 3) LPS mm
 REACH_MM = 8.0  # edges are looked for as far as this from the contour, inwards and outwards,
 _HALF_PROFILE_MM = 6.0  # by this much of the profile on both sides of the edge,
 _SIGMA_MM = 5.0  # which counts the less the farther from it
+FARTHEST_MM = REACH_MM + _HALF_PROFILE_MM  # from the contour, inwards and outwards: nothing beyond is read
 _STEP_MM = 0.5
 _POINT_MM2 = 6.0  # of surface that one point stands for
 _MOST_POINTS = 3000

@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from recontour.errors import UsageError
 from recontour.geometry.affine import Affine
 from recontour.geometry.boxes import bounding_box
+from recontour.geometry.crop import crop_field, crop_volume
 from recontour.geometry.field import Field, jacobian_determinant
 from recontour.geometry.grid import Grid
+from recontour.geometry.resample import resample_level_set
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.qa.checks import RoiFacts
-from recontour.qa.edges import edge_gaps
+from recontour.qa.edges import FARTHEST_MM, edge_gaps
 from recontour.qa.metrics import surface_distances
 from recontour.qa.shape import part_volumes_ml, volume_and_centre
 
 WINDOW_HU = (-150.0, 300.0)  # soft tissue: gas that comes and goes counts no more than fat
 SHELL_MM = 5.0  # on both sides of the organ's surface, where a contour is right or wrong
-_MARGIN_MM = 15.0  # around an organ: as far as anything is looked at (qa/edges.py)
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class Day:
 
     affine_daily_to_planning, field_daily_to_planning: of the result. scan: the daily scan's whole grid.
     fixed, warped: the daily scan and the warped planning scan; None: no image match is measured.
-    Field and scans lie on the grid of the daily shapes.
+    Field and scans lie on one grid, which holds those of the daily shapes as parts.
     """
 
     affine_daily_to_planning: Affine
@@ -62,7 +63,7 @@ def measure_roi(
     planning, daily: its shape in either frame. paths: the registered and the segmented shape, where there are both.
     The shift is that of the daily centre from where the affine alone would have put the planned one.
     """
-    daily, day = _cropped(daily, day)
+    daily, day = _around_the_organ(daily, day)
     before, planned_centre = volume_and_centre(planning)
     after, daily_centre = volume_and_centre(daily)
     if planned_centre is None or daily_centre is None:
@@ -150,22 +151,35 @@ def _within(index: NDArray[np.float64], scan: Grid) -> bool:
     return bool((index >= 0.5).all() and (index <= np.asarray(scan.size) - 1.5).all())
 
 
-def _cropped(daily: LevelSet, day: Day) -> tuple[LevelSet, Day]:
-    """The shape with a margin, and the same part of what lies on its grid: organs are small, regions are not."""
-    box = bounding_box(daily.array, margin=int(np.ceil(_MARGIN_MM / min(daily.grid.spacing_mm))))
-    if box is None:
+def _around_the_organ(daily: LevelSet, day: Day) -> tuple[LevelSet, Day]:
+    """Scans and field as far around the organ as anything is looked at, and the shape on that grid, its lowest value
+    where its own ends: organs are small, regions are not, and a shape's own grid may be too small."""
+    present = [part for part in (day.field_daily_to_planning, day.fixed, day.warped) if part is not None]
+    box = bounding_box(daily.array, margin=0)
+    if not present or box is None:
         return daily, day
-    grid, field = _crop(daily.grid, box), day.field_daily_to_planning
-    scans: list[Volume | None] = []
-    for scan in (day.fixed, day.warped):
-        if scan is not None:
-            _check_grid(scan.grid, daily.grid)
-        scans.append(None if scan is None else Volume(grid, scan.array[box]))
-    if field is not None:
-        _check_grid(field.grid, daily.grid)
-        field = Field(grid, field.array[(slice(None), *box)])
-    part = LevelSet(grid, np.ascontiguousarray(daily.array[box]))
-    return part, replace(day, field_daily_to_planning=field, fixed=scans[0], warped=scans[1])
+    for part in present:
+        _check_grid(part.grid, present[0].grid)
+    grid = _grown(_crop(daily.grid, box), present[0].grid)
+    field, fixed, warped = day.field_daily_to_planning, day.fixed, day.warped
+    return resample_level_set(daily, grid), replace(
+        day,
+        field_daily_to_planning=crop_field(field, grid) if field else None,
+        fixed=crop_volume(fixed, grid) if fixed else None,
+        warped=crop_volume(warped, grid) if warped else None,
+    )
+
+
+def _grown(organ: Grid, whole: Grid) -> Grid:
+    """The part of `whole` around `organ`, a part of it; the organ's surface is up to a voxel beyond its voxels."""
+    rim = int(np.ceil(FARTHEST_MM / min(whole.spacing_mm))) + 1
+    box = whole.box_of(organ)
+    if any(part.start < 0 or part.stop > size for part, size in zip(box, whole.size, strict=True)):
+        raise UsageError("grids differ", where="qa.measure", allowed="field and scans around all of the daily shape")
+    z, y, x = (
+        slice(max(0, part.start - rim), min(size, part.stop + rim)) for part, size in zip(box, whole.size, strict=True)
+    )
+    return _crop(whole, (z, y, x))
 
 
 def _crop(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:

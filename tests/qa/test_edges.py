@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
-from recontour.qa.edges import REACH_MM, EdgeGaps, edge_gaps
+from recontour.qa.edges import FARTHEST_MM, REACH_MM, EdgeGaps, edge_gaps
+from recontour.settings import QaSettings
 
 GRID = Grid.of((66, 70, 74), (1.0, 1.0, 1.0), (-36.0, -35.0, -33.0))
 ORGAN_HU, FAT_HU, GAS_HU = 45.0, -90.0, -950.0
@@ -76,9 +77,16 @@ def test_a_dent_shows_in_the_worst_twentieth() -> None:
     assert small.p95_mm == 0.0
 
 
-def test_what_is_too_far_to_be_seen_is_no_more_than_the_reach() -> None:
-    found = gaps(scan(ball(27)), scan(ball(18)), ball(18))
-    assert found.p95_mm <= REACH_MM
+@pytest.mark.parametrize("away_mm", [9, 11, 12])
+def test_an_edge_farther_off_than_the_reach_is_told_as_the_reach(away_mm: int) -> None:
+    found = gaps(scan(ball(18 + away_mm), 15, 1), scan(ball(18), 15, 2), ball(18))
+    assert found.p95_mm == REACH_MM > QaSettings().edges_review_mm
+
+
+def test_an_edge_farther_off_than_anything_is_read_is_not_seen() -> None:
+    """Another blind spot: within 14 mm of the contour the daily scan shows nothing but the organ."""
+    assert FARTHEST_MM == 14.0
+    assert gaps(scan(ball(18 + 14.5)), scan(ball(18)), ball(18)).p95_mm == 0.0
 
 
 @pytest.mark.parametrize("gas_in", ["daily", "planning"])

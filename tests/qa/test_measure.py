@@ -115,11 +115,15 @@ def test_alignment_in_the_clinics_terms() -> None:
     assert turned.rotation_degrees == pytest.approx(6.0)
 
 
-def test_field_and_scans_lie_on_the_shapes_grid() -> None:
+def test_field_and_scans_lie_around_the_shape_and_on_one_grid() -> None:
     daily = ball(DAILY, 10, (0.0, 0.0, 0.0))
-    other = Grid.around((-20, -20, -20), (20, 20, 20), 1.0)
+    upper = Grid.around((-20, -20, 0), (20, 20, 40), 1.0)
+    around = Grid.around((-20, -20, -20), (20, 20, 20), 1.0)
     with pytest.raises(UsageError, match="grids differ"):
-        measure_roi("P", "prostate", daily, daily, Day(TO_PLANNING, Field.zero(other), SCAN))
+        measure_roi("P", "prostate", daily, daily, Day(TO_PLANNING, Field.zero(upper), SCAN))
     with pytest.raises(UsageError, match="grids differ"):
-        scan = Volume(other, np.zeros(other.size, np.float32))
-        measure_roi("P", "prostate", daily, daily, Day(TO_PLANNING, None, SCAN, scan, scan))
+        scan = Volume(around, np.zeros(around.size, np.float32))
+        measure_roi("P", "prostate", daily, daily, Day(TO_PLANNING, Field.zero(DAILY), SCAN, scan, scan))
+    with pytest.raises(UsageError, match="share no voxels"):
+        between = Grid.around((-20.5, -20, -20), (20, 20, 20), 1.0)
+        measure_roi("P", "prostate", daily, daily, Day(TO_PLANNING, Field.zero(between), SCAN))
