@@ -48,8 +48,7 @@ class Peer:
             _network(f"{where}.addresses", network)
         if unknown := [name for name in self.gets if name not in RESULTS]:
             raise SettingsError(f"{unknown}", where=f"{where}.gets", allowed=", ".join(RESULTS))
-        if not self.host:
-            raise SettingsError("no host", where=f"{where}.host", allowed="a name or an address")
+        _host(f"{where}.host", self.host)
         if self.gets and not self.port:
             raise SettingsError("no port to send to", where=f"{where}.port", allowed="the port at which it listens")
         if self.storage_commitment and not self.gets:
@@ -215,6 +214,15 @@ def _between(where: str, value: float, low: float, high: float) -> None:
 def _texts(where: str, values: tuple[object, ...]) -> None:
     if not all(isinstance(value, str) for value in values):
         raise SettingsError("something that is no text", where=where, allowed="a list of texts")
+
+
+def _host(where: str, host: str) -> None:
+    try:
+        usable = bool(host.encode("idna")) and host.isprintable() and " " not in host
+    except UnicodeError:  # an empty part, or one of more than 63 characters
+        usable = False
+    if not usable:
+        raise SettingsError(f"{host!r}", where=where, allowed="a name or an address")
 
 
 def _network(where: str, text: str) -> None:

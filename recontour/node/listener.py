@@ -189,7 +189,10 @@ class Listener(ThreadedAssociationServer):
             self.shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """In place of a traceback on stderr, which may quote what was received."""
+        """No thread could be begun for a connection. In place of a traceback on stderr, which may quote what was
+        received."""
+        with self._lock:
+            self._arriving.pop(client_address, None)
         self.told("connection lost", plain_address(client_address[0]), "an error")
 
     def _open(self) -> list[tuple[Association, bool]]:

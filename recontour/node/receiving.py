@@ -25,7 +25,7 @@ from recontour.dicom.commitment import COMMITMENT_CLASS
 from recontour.dicom.slices import CT_IMAGE, MULTI_FRAME
 from recontour.dicom.structures import RT_STRUCTURE_SET
 from recontour.errors import OutputRefused, ScanRefused
-from recontour.node.admission import Rejection, admitted
+from recontour.node.admission import Addresses, Rejection, admitted
 from recontour.node.audit import Audit, digest, tail, title
 from recontour.node.config import NodeConfig, Peer
 from recontour.node.listener import plain_address
@@ -67,11 +67,13 @@ class Receiving:
     def __init__(
         self,
         config: NodeConfig,
+        addresses: Addresses,
         spool: Spool,
         audit: Audit,
         reported: Callable[[str, str, set[str], set[str]], None],
     ) -> None:
-        self._config, self._spool, self._audit, self._reported = config, spool, audit, reported
+        self._config, self._addresses = config, addresses
+        self._spool, self._audit, self._reported = spool, audit, reported
         self.asked: queue.Queue[Commitment] = queue.Queue(maxsize=1000)
 
     def handlers(self, with_tls: bool, associations: Callable[[], int]) -> Mapping[Any, Callable[[Event], Any]]:
@@ -96,7 +98,7 @@ class Receiving:
             assoc.is_aborted = True  # the connection ended before anything was asked
             return
         called, calling = request.called_ae_title or "", request.calling_ae_title or ""
-        found = admitted(self._config, called, calling, address, with_tls, associations)
+        found = admitted(self._config, self._addresses, called, calling, address, with_tls, associations)
         if isinstance(found, Peer):
             assoc.acceptor.supported_contexts = _contexts(found)
             assoc.acceptor.ae_title = self._config.ae_title

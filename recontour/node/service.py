@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from recontour.errors import OutputRefused, UsageError
-from recontour.node.admission import is_listed
+from recontour.node.admission import LOOK_UP_S, Addresses
 from recontour.node.audit import Audit
 from recontour.node.config import FILES, NodeConfig
 from recontour.node.delivering import Delivering
@@ -38,7 +38,7 @@ from recontour.queue.worker import RunOptions, run_next
 from recontour.settings import Settings, read_settings
 
 EVERY_S = 1.0
-_PATIENCE_S = 10.0  # for associations to end by themselves, when the node is to stop
+_PATIENCE_S = 10.0  # for associations to end by themselves, when the node is to stop; for names, when it starts
 _AGAIN_S = 5.0  # after the queue could not be written
 
 
@@ -59,19 +59,24 @@ class Node:
             opened.callback(only_one(config.spool_folder).close)
             self._jobs = Jobs(self._spool)
             opened.callback(self._jobs.close)
-            self._receiving = Receiving(config, self._spool, self._audit, self._reported)
+            self._addresses = Addresses(config.peers)
+            self._receiving = Receiving(config, self._addresses, self._spool, self._audit, self._reported)
             calls = client_context(config.tls) if config.tls.certificate else None
             sending = Sending(config, calls, self._receiving.event_report)
             self._delivering = Delivering(config, self._jobs, sending, self._audit, self._stopping)
             self._listeners = self._listen()
             self._opened = opened.pop_all()
         self._thread = threading.Thread(target=self._deliver, name="delivering")
+        self._names = threading.Thread(target=self._look_up, name="names", daemon=True)
+        self._looked_up = threading.Event()
 
     def start(self) -> None:
         """What a killed node had begun is put back; then the ports are open and deliveries begin."""
         recovered = self._jobs.recover(time.time())
         self._audit.write("node started", recovered=recovered)
         self._tell_of_orphans(time.time())
+        self._names.start()
+        self._looked_up.wait(_PATIENCE_S)  # a name service that does not answer must not keep the others out
         for listener in self._listeners:
             listener.start()
         self._thread.start()
@@ -154,6 +159,13 @@ class Node:
             with self._spool.database.changing() as changes:
                 notice(changes, "not delivered", f"job {job_id}", text, now)
 
+    def _look_up(self) -> None:
+        """In a thread of its own: a name service may let one wait."""
+        while not self._stopping.is_set():
+            self._addresses.look_up()
+            self._looked_up.set()
+            self._stopping.wait(LOOK_UP_S)
+
     def _deliver(self) -> None:
         while not self._stopping.wait(EVERY_S):
             try:
@@ -178,7 +190,7 @@ class Node:
             handlers = self._receiving.handlers(tls is not None, lambda: sum(one.established() for one in listeners))
             where = (config.address, port)
             try:
-                one = Listener(ae, where, config.limits, handlers, self._listed, self._receiving.told, tls)
+                one = Listener(ae, where, config.limits, handlers, self._addresses.is_listed, self._receiving.told, tls)
             except OSError as error:
                 for other in listeners:
                     other.stop()
@@ -186,9 +198,6 @@ class Node:
                 raise UsageError(found, where="port", allowed="a free port; below 1024 needs a right") from error
             listeners.append(one)
         return listeners
-
-    def _listed(self, address: str) -> bool:
-        return is_listed(self._config.peers, address)
 
 
 def run_options(config: NodeConfig) -> RunOptions:

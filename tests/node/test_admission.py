@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from recontour.node.admission import CALLED_TITLE, CALLING_TITLE, NO_ROOM, Rejection, admitted, belongs
+from recontour.node.admission import CALLED_TITLE, CALLING_TITLE, NO_ROOM, Addresses, Rejection, admitted
 from recontour.node.config import Limits, NodeConfig, Peer
 
 ARCHIVE = Peer("ARCHIVE", "10.0.0.1")
@@ -37,19 +37,50 @@ CONFIG = NodeConfig(ae_title="NODE", spool="x", limits=Limits(associations=2), p
 def test_title_and_address_must_be_those_of_one_peer(
     called: str, calling: str, address: str, others: int, outcome: Any
 ) -> None:
-    found = admitted(CONFIG, called, calling, address, with_tls=False, associations=others)
+    found = admitted(CONFIG, Addresses(CONFIG.peers), called, calling, address, with_tls=False, associations=others)
     assert (found.answer if isinstance(found, Rejection) else found) == outcome
 
 
-def test_a_host_is_looked_up_by_name_and_a_name_that_nobody_knows_is_nobodys(monkeypatch: pytest.MonkeyPatch) -> None:
-    known = {"archive.hospital.test": "10.0.0.9"}
+@pytest.fixture
+def known(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What the name service knows; a name with an empty part is none at all."""
+    names: dict[str, str] = {}
 
     def look_up(host: str, *_: Any, **__: Any) -> list[Any]:
-        if host not in known:
+        host.encode("idna")
+        if host not in names:
             raise socket.gaierror(host)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (known[host], 0))]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (names[host], 0))]
 
     monkeypatch.setattr("recontour.node.admission.socket.getaddrinfo", look_up)
-    assert belongs(Peer("A", "archive.hospital.test"), "10.0.0.9")
-    assert not belongs(Peer("A", "archive.hospital.test"), "10.0.0.8")
-    assert not belongs(Peer("A", "unknown.hospital.test"), "10.0.0.9")
+    return names
+
+
+def test_a_name_is_looked_up_and_stays_known_while_the_name_service_fails(known: dict[str, str]) -> None:
+    peer = Peer("A", "archive.hospital.test")
+    addresses = Addresses([peer, Peer("B", "unknown.hospital.test")])
+    assert not addresses.is_listed("10.0.0.9")
+    for address in ("10.0.0.9", "10.0.0.8"):
+        known[peer.host] = address
+        addresses.look_up()
+        assert {last for last in range(10) if addresses.belongs(peer, f"10.0.0.{last}")} == {int(address[-1])}
+    known.clear()
+    addresses.look_up()
+    assert addresses.belongs(peer, "10.0.0.8")
+
+
+def test_whoever_answers_a_connection_asks_no_name_service(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("recontour.node.admission.socket.getaddrinfo", never)
+    addresses = Addresses([Peer("A", "archive.hospital.test"), ARCHIVE])
+    assert addresses.is_listed("10.0.0.1") and not addresses.is_listed("10.0.0.9")
+
+
+def test_a_name_that_can_be_none_is_nobodys(known: dict[str, str]) -> None:
+    peer = Peer("A", "archive.hospital.test")
+    object.__setattr__(peer, "host", "archive..test")  # past the configuration's own check
+    addresses = Addresses([peer])
+    addresses.look_up()
+    assert not addresses.is_listed("10.0.0.9")

@@ -187,6 +187,25 @@ def test_silent_connections_of_strangers_do_not_keep_others_out(
     assert {line["why"] for line in _refused(config)} == {"too many connections"}
 
 
+def test_connections_for_which_no_thread_could_be_begun_take_up_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = free_port()
+    config = write_config(tmp_path, SCANNER, port=port, limits__associations=1)
+
+    def no_thread(*_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with serving(config) as node:
+        with monkeypatch.context() as broken:
+            broken.setattr(node._listeners[0], "process_request", no_thread)
+            for _ in range(3):  # one more than fit
+                with connected(port) as connection:
+                    assert read_to_end(connection) == b""
+        assert echoes(port)
+    assert [line["event"] for line in audit_of(config)].count("connection lost") == 3
+
+
 def _refused(config: Path) -> list[dict[str, Any]]:
     return [line for line in audit_of(config) if line["event"] == "connection refused"]
 
