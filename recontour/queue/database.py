@@ -135,6 +135,20 @@ _REASONS = {
 }
 
 
+# kinds of notices of what a person has to look at; others tell of what was left alone
+LOUD = (
+    "refused",
+    "refused file",
+    "conflict",
+    "two patients",
+    "late images",
+    "late contours",
+    "drawn on a daily scan",
+    "rejected",
+    "not delivered",
+)
+
+
 def notice(changes: sqlite3.Connection, kind: str, subject: str, text: str, now: float) -> None:
     """Something a person has to know, once for each subject and counted; without identity."""
     changes.execute(

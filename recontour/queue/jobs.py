@@ -13,7 +13,7 @@ from typing import Literal
 from recontour.errors import OutputRefused, UsageError
 from recontour.queue.database import notice
 from recontour.queue.owner import Owner, is_gone
-from recontour.queue.spool import FORGOTTEN_S, TWO_VERSIONS, Spool
+from recontour.queue.spool import FORGOTTEN_S, TWO_SETS, TWO_VERSIONS, Spool
 
 JobState = Literal["waiting", "ready", "running", "done", "failed"]
 DeliveryState = Literal["due", "sending", "sent", "gave up"]
@@ -105,11 +105,12 @@ class Jobs:
                 "UPDATE jobs SET state = 'running', attempts = attempts + 1, owner = ?, changed = ?, message = '', "
                 "folder = 'jobs/' || id || '/attempt-' || (attempts + 1) WHERE id = ? AND state = 'ready' AND "
                 "(SELECT count(*) FROM series WHERE state = 'complete' AND trouble = '' "
-                "AND series_uid IN (daily_series_uid, planning_series_uid)) = 2",
+                "AND series_uid IN (daily_series_uid, planning_series_uid)) = 2 "
+                "AND NOT EXISTS (SELECT 1 FROM structures WHERE sop_uid = structures_uid AND trouble != '')",
                 (self._owner.token, at, job_id),
             )
             if not taken.rowcount:
-                sql = "UPDATE jobs SET state = 'waiting', message = 'more images came' WHERE id = ? AND state = 'ready'"
+                sql = "UPDATE jobs SET state = 'waiting', message = 'more of it came' WHERE id = ? AND state = 'ready'"
                 changes.execute(sql, (job_id,))
                 return None
             self._at_work.add(job_id)
@@ -171,22 +172,17 @@ class Jobs:
 
     def requeue(self, job_id: int) -> None:
         """A person asks for it: a failed or done job is matched and run once more, with all that is here now; what of
-        its earlier results was not delivered yet will not be. Of an image that came in two versions the first is
-        used. Raises UsageError for a job in another state."""
+        its earlier results was not delivered yet will not be, and what was told of it is done with. Of an image or a
+        structure set that came in two versions the first is used. Raises UsageError for a job in another state."""
         with self._database.changing() as changes:
             sql = (
                 "UPDATE jobs SET state = 'waiting', message = 'asked for again', light = '', crashes = 0, kills = 0, "
                 "retries = 0, next_try = 0, changed = ? WHERE id = ? AND state IN ('failed', 'done')"
             )
             if changes.execute(sql, (time.time(), job_id)).rowcount:
-                changes.execute("DELETE FROM notices WHERE kind LIKE 'late %' AND subject = ?", (f"job {job_id}",))
-                changes.execute("DELETE FROM deliveries WHERE job_id = ? AND state IN ('due', 'gave up')", (job_id,))
-                changes.execute(
-                    "UPDATE series SET trouble = '' WHERE trouble = ? AND series_uid IN "
-                    "(SELECT daily_series_uid FROM jobs WHERE id = ? UNION "
-                    "SELECT planning_series_uid FROM jobs WHERE id = ?)",
-                    (TWO_VERSIONS, job_id, job_id),
-                )
+                changes.execute("DELETE FROM notices WHERE subject = ?", (f"job {job_id}",))
+                changes.execute("DELETE FROM deliveries WHERE job_id = ? AND state != 'sent'", (job_id,))
+                _take_the_first(changes, job_id)
                 return
         state = self.get(job_id).state
         raise UsageError(f"job {job_id} is {state}", where="queue", allowed="a job that is failed or done")
@@ -313,6 +309,15 @@ class Jobs:
             row["next_try"],
             row["message"],
         )
+
+
+def _take_the_first(changes: sqlite3.Connection, job_id: int) -> None:
+    """Of what came in two versions; nobody disputes it any more."""
+    row = changes.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+    sql = "UPDATE series SET trouble = '' WHERE trouble = ? AND series_uid IN (?, ?)"
+    changes.execute(sql, (TWO_VERSIONS, row["daily_series_uid"], row["planning_series_uid"]))
+    sql = "UPDATE structures SET trouble = '' WHERE trouble = ? AND sop_uid = ?"
+    changes.execute(sql, (TWO_SETS, row["structures_uid"]))
 
 
 def _is_old(path: Path, now: float) -> bool:

@@ -5,7 +5,7 @@ is the planning scan of the same patient that was made last before it. Whatever 
 reason, and runs when what it lacks has come:
 
 - no plan yet, or one that is still arriving: it waits;
-- two patients under one ID, two images under one UID: it fails, loudly;
+- two patients under one ID, two images or two structure sets under one UID: it fails, loudly;
 - structure sets that recontour made (their header says so, or this queue made them, or the set that they were changed
   from) never make a plan, and neither does any set that comes for a scan that was already run as a daily one: `appoint`
   is for a person who knows that it is a new plan;
@@ -25,9 +25,11 @@ from typing import Literal
 from recontour.errors import PatientMismatch, UsageError
 from recontour.queue.database import notice
 from recontour.queue.jobs import Jobs
+from recontour.queue.spool import TWO_SETS
 
 FEWEST_SLICES = 3  # as where scans are read (dicom/stack.py)
 _LATEST_RUN = ("running", "done", "failed")
+_OURS, _NO_PLAN = "made by recontour", "no plan of the patient is here"
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,8 @@ def appoint(jobs: Jobs, series_uid: str, now: float) -> None:
 
 def _settle_roles(changes: sqlite3.Connection, now: float) -> None:
     """Structure sets that have come for scans make them planning scans, or are told not to."""
-    sql = "SELECT * FROM structures WHERE settled = 0 AND trouble IN ('', 'ours')"
-    for drawn in changes.execute(sql).fetchall():
+    sql = "SELECT * FROM structures WHERE settled = 0 AND trouble IN ('', 'ours', ?)"
+    for drawn in changes.execute(sql, (TWO_SETS,)).fetchall():
         if drawn["trouble"] == "ours":
             _ignore_ours(changes, drawn, now)
             continue
@@ -100,7 +102,7 @@ def _settle_roles(changes: sqlite3.Connection, now: float) -> None:
 def _ignore_ours(changes: sqlite3.Connection, drawn: sqlite3.Row, now: float) -> None:
     text = "a structure set that recontour made came back: kept, and never taken as a plan"
     notice(changes, "our own", drawn["sop_uid"], text, now)
-    changes.execute("UPDATE structures SET trouble = 'made by recontour' WHERE sop_uid = ?", (drawn["sop_uid"],))
+    changes.execute("UPDATE structures SET trouble = ? WHERE sop_uid = ?", (_OURS, drawn["sop_uid"]))
 
 
 def _make_planning(changes: sqlite3.Connection, drawn: sqlite3.Row, scan: sqlite3.Row, now: float) -> None:
@@ -189,22 +191,24 @@ def _with_plan(scan: sqlite3.Row, nearest: Sequence[_Plan]) -> _Decision:
     newest = max(plan.structures["made"] for plan in nearest)
     chosen = [plan for plan in nearest if plan.structures["made"] == newest]
     plan = chosen[0]
+    uids = plan.scan["series_uid"], plan.structures["sop_uid"]
     if len(chosen) > 1:
         return _Decision("waiting", "two structure sets of its plan are of one moment: which one is meant is not known")
-    if plan.scan["trouble"]:
-        return _Decision("failed", f"its planning scan: {plan.scan['trouble']}")
+    if trouble := plan.scan["trouble"] or plan.structures["trouble"]:
+        return _Decision("failed", f"its plan: {trouble}", *uids)
     if plan.scan["state"] != "complete":
         return _Decision("waiting", "its planning scan is still arriving")
     if plan.missing:
         return _Decision("waiting", f"{plan.missing} images that its plan refers to are not here")
-    return _Decision("ready", "", plan.scan["series_uid"], plan.structures["sop_uid"])
+    return _Decision("ready", "", *uids)
 
 
 def _plans_of_patient_id(changes: sqlite3.Connection, scan: sqlite3.Row) -> list[_Plan]:
-    """Of all who have the scan's patient ID; where it has none, of those without one who are the same by name."""
-    sql = "SELECT * FROM structures WHERE patient_id = ? AND trouble = '' ORDER BY sop_uid"
+    """Of all who have the scan's patient ID; where it has none, of those without one who are the same by name. A set in
+    two versions is among them: an older plan must not be taken in its place."""
+    sql = "SELECT * FROM structures WHERE patient_id = ? AND trouble IN ('', ?) ORDER BY sop_uid"
     plans: list[_Plan] = []
-    for drawn in changes.execute(sql, (scan["patient_id"],)).fetchall():
+    for drawn in changes.execute(sql, (scan["patient_id"], TWO_SETS)).fetchall():
         if not scan["patient_id"] and _difference(drawn, scan):
             continue
         for planning in _scans_of(changes, drawn):
@@ -253,10 +257,11 @@ def _is_sibling(scan: sqlite3.Row, planning: sqlite3.Row) -> bool:
 
 def _why_no_plan(changes: sqlite3.Connection, scan: sqlite3.Row) -> str:
     sql = "SELECT trouble FROM structures WHERE patient_id = ? AND patient_id != ''"
-    here = [row[0] for row in changes.execute(sql, (scan["patient_id"],))]
-    if "" in here:
+    here = {row[0] for row in changes.execute(sql, (scan["patient_id"],))}
+    if here & {"", TWO_SETS}:
         return "a structure set of the patient is here, its planning CT is not"
-    return "no plan of the patient is here"
+    unused = sorted(here - {"ours", _OURS})
+    return f"{_NO_PLAN}; a structure set is not used: {unused[0]}" if unused else _NO_PLAN
 
 
 def _difference(a: sqlite3.Row, b: sqlite3.Row) -> str:

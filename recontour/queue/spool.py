@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 FOLDERS = ("incoming", "series", "aside", "jobs", "owners")
 TWO_VERSIONS = "an image of it came in two versions"
+TWO_SETS = "the structure set came in two versions"
 _AT_ONCE = 500  # UIDs in one question
 FORGOTTEN_S = 3600.0  # a part that nobody has written to for so long is nobody's
 
@@ -294,8 +295,8 @@ def _record_conflict(changes: sqlite3.Connection, arrived: Arrived, at: float) -
     else:
         text = "an object came again under its UID with another content: nobody can say which is true"
         changes.execute("UPDATE series SET trouble = ? WHERE series_uid = ?", (TWO_VERSIONS, row["series_uid"]))
-        sql = "UPDATE structures SET trouble = 'it came in two versions' WHERE sop_uid = ? AND trouble = ''"
-        changes.execute(sql, (arrived.sop_instance_uid,))
+        sql = "UPDATE structures SET trouble = ? WHERE sop_uid = ? AND trouble = ''"
+        changes.execute(sql, (TWO_SETS, arrived.sop_instance_uid))
     notice(changes, "conflict", row["series_uid"], text, at)
 
 

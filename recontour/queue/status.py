@@ -5,13 +5,13 @@ No identity: patients are in none of it, and of a UID its last digits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from recontour.queue.database import LOUD
 from recontour.queue.spool import Spool
 
-_LAST = 10  # failures and the like
+_LAST = 10  # of failures and of what is not urgent
 
 
 @dataclass(frozen=True)
@@ -85,13 +85,12 @@ def _undelivered(spool: Spool) -> tuple[tuple[str, ...], ...]:
 
 
 def _notices(spool: Spool) -> tuple[tuple[str, ...], ...]:
-    sql = f"SELECT * FROM notices ORDER BY last DESC LIMIT {_LAST}"
-    return tuple((_time(r["last"]), str(r["count"]), _short(r["subject"]), r["text"]) for r in spool.database.rows(sql))
-
-
-def lines(title: str, rows: Iterable[tuple[str, ...]]) -> list[str]:
-    """A title and its rows, for where there is no table: a log or a mail."""
-    return [title, *(f"  {'  '.join(row)}" for row in rows)]
+    """All that a person has to look at, then the last of the others; the newest first."""
+    marks = ",".join("?" * len(LOUD))
+    loud = spool.database.rows(f"SELECT * FROM notices WHERE kind IN ({marks}) ORDER BY last DESC", LOUD)
+    sql = f"SELECT * FROM notices WHERE kind NOT IN ({marks}) ORDER BY last DESC LIMIT {_LAST}"
+    rows = [*loud, *spool.database.rows(sql, LOUD)]
+    return tuple((_time(r["last"]), str(r["count"]), _short(r["subject"]), r["text"]) for r in rows)
 
 
 def _short(uid: str) -> str:

@@ -7,22 +7,13 @@ from pathlib import Path
 
 from recontour.errors import UsageError
 from recontour.queue.arrivals import settle
+from recontour.queue.database import LOUD
 from recontour.queue.folder import DESTINATION, RESULTS, Looked, deliver, look
 from recontour.queue.jobs import Jobs
 from recontour.queue.matching import match
 from recontour.queue.spool import Spool
 from recontour.queue.worker import RunOptions, run_next
 from recontour.settings import Settings
-
-_LOUD = (
-    "refused file",
-    "conflict",
-    "two patients",
-    "late images",
-    "late contours",
-    "drawn on a daily scan",
-    "not delivered",
-)
 
 
 @dataclass(frozen=True)
@@ -112,8 +103,8 @@ class Watch:
         ask = self.spool.database.rows
         failed = ask("SELECT count(*) FROM jobs WHERE state = 'failed' AND changed >= ?", (begun,))
         rejected = ask("SELECT count(*) FROM jobs WHERE light = 'reject' AND changed >= ?", (begun,))
-        marks = ",".join("?" * len(_LOUD))
-        refused = ask(f"SELECT count(*) FROM notices WHERE last >= ? AND kind IN ({marks})", (begun, *_LOUD))
+        marks = ",".join("?" * len(LOUD))
+        refused = ask(f"SELECT count(*) FROM notices WHERE last >= ? AND kind IN ({marks})", (begun, *LOUD))
         undelivered = ask("SELECT count(*) FROM deliveries WHERE state != 'sent' AND attempts > 0")
         return Ended(failed[0][0], rejected[0][0], refused[0][0], undelivered[0][0])
 
@@ -145,7 +136,7 @@ class Watch:
         found: list[str] = []
         for row in self.spool.database.rows("SELECT * FROM notices ORDER BY last"):
             key = row["kind"], row["subject"]
-            if self._told_notices.get(key) != row["count"] and row["kind"] in _LOUD:
+            if self._told_notices.get(key) != row["count"] and row["kind"] in LOUD:
                 found.append(row["text"])
             self._told_notices[key] = row["count"]
         return found

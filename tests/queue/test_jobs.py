@@ -12,6 +12,7 @@ import pytest
 
 from recontour.errors import OutputRefused, UsageError
 from recontour.queue import jobs as module
+from recontour.queue.database import notice
 from recontour.queue.jobs import Job, Jobs
 from recontour.queue.matching import match
 from recontour.queue.spool import Spool
@@ -183,11 +184,13 @@ def test_a_crash_is_tried_once_more_and_a_shortage_later(three: Jobs) -> None:
 
 def test_what_is_asked_for_again_sends_only_the_new_results(three: Jobs) -> None:
     done(three)
-    for delivery in three.due(2e9)[:1]:
-        three.sent(delivery.id)
-    three.recover(2e9)
+    first, second, *others = three.due(2e9)  # all are being sent, and one has arrived
+    three.sent(first.id)
     three.requeue(1)
-    assert {d.state for d in three.deliveries()} <= {"sent", "sending"}
+    assert [(d.id, d.state) for d in three.deliveries()] == [(first.id, "sent")]
+    three.sent(second.id)  # what comes of those that were on their way changes nothing
+    three.failed(others[0].id, "the peer is down", 2e9)
+    assert [d.id for d in three.deliveries()] == [first.id]
     with pytest.raises(UsageError, match="waiting"):
         three.requeue(1)
     with pytest.raises(UsageError, match="no job 77"):
@@ -207,6 +210,16 @@ def test_what_dead_processes_left_is_cleared_away(three: Jobs) -> None:
 def test_a_job_that_is_stopped_by_hand_is_as_if_it_was_never_begun(three: Jobs) -> None:
     three.release(claimed(three))
     assert three.get(1).state == "ready"
+
+
+def test_the_status_hides_nothing_that_a_person_has_to_look_at(jobs: Jobs) -> None:
+    with jobs.spool.database.changing() as changes:
+        for number in range(15):
+            notice(changes, "late images", f"job {number}", "look, and requeue it", number)
+        for number in range(15):
+            notice(changes, "not used", f"1.2.{number}", "a series of localisers", 1000 + number)
+    told = [row[3] for row in status(jobs.spool).notices]
+    assert told == ["look, and requeue it"] * 15 + ["a series of localisers"] * 10
 
 
 def test_the_status_tells_all_and_nobody_s_name(three: Jobs) -> None:

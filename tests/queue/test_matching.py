@@ -18,6 +18,7 @@ from tests.queue.made_queue import (
     WHO,
     arrive,
     drawn_on,
+    keep,
     made_by_recontour,
     no_identity_in,
     pair,
@@ -131,6 +132,7 @@ def test_a_structure_set_of_another_man_makes_no_plan_of_a_scan(jobs: Jobs) -> N
     planning, _, daily = pair()
     arrive(jobs, planning, drawn_on(planning, 5, PatientBirthDate="19990101"), daily)
     assert {j.state for j in jobs.list()} == {"waiting"}
+    assert all("not used" in j.message and "birth dates" in j.message for j in jobs.list())
     assert any("a structure set and its CT" in n[3] for n in status(jobs.spool).notices)
 
 
@@ -150,6 +152,43 @@ def test_an_image_in_two_versions_stops_its_scan_until_a_person_has_looked(jobs:
     assert jobs.next(1e6) is None
     jobs.requeue(1)
     assert match(jobs, 1000) == [1]
+
+
+@pytest.mark.parametrize("part", ["planning image", "structure set"])
+def test_a_plan_in_two_versions_stops_its_scans_until_a_person_has_looked(jobs: Jobs, part: str) -> None:
+    """And no older plan is taken in its place."""
+    planning, structures, daily = pair()
+    older = scan(7, "20250101")
+    arrive(jobs, older, drawn_on(older, 8), planning, structures, daily)
+    if part == "planning image":
+        planning[1].PixelData = b"\1" * 48
+    else:
+        structures.StructureSetROISequence[0].ROIName = "Bladder"
+    arrive(jobs, planning[1], structures, at=500)
+    assert only(jobs).state == "failed" and "two versions" in only(jobs).message
+    jobs.requeue(1)
+    assert match(jobs, 1000) == [1]
+    assert only(jobs).structures_uid == f"{ROOT}.15.4.1"
+
+
+@pytest.mark.parametrize("daily_too", [False, True])
+def test_a_disputed_structure_set_that_comes_before_its_scan_makes_it_no_day(jobs: Jobs, daily_too: bool) -> None:
+    planning, structures, daily = pair()
+    older = scan(7, "20250101")
+    arrive(jobs, older, drawn_on(older, 8), structures)
+    structures.StructureSetROISequence[0].ROIName = "Bladder"
+    arrive(jobs, structures, at=500)
+    arrive(jobs, planning, *([daily] if daily_too else []), at=900)
+    assert [(j.daily_series_uid, j.state) for j in jobs.list()] == [(f"{ROOT}.11.1", "failed")][:daily_too]
+    assert not daily_too or "two versions" in only(jobs).message
+
+
+def test_a_structure_set_that_is_disputed_just_before_the_run_is_not_used(jobs: Jobs) -> None:
+    planning, structures, daily = pair()
+    arrive(jobs, planning, structures, daily)
+    structures.StructureSetROISequence[0].ROIName = "Bladder"
+    keep(jobs.spool, structures)
+    assert jobs.claim(1) is None
 
 
 @pytest.mark.parametrize("kind", ["ours", "changed in a planning system", "known by its UID", "made from ours"])
