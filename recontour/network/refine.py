@@ -66,8 +66,8 @@ def refine_field(
     """The field u on the grid of both scans: what lies at x in `fixed` lies at x + u(x) in `moving`, mm.
 
     fixed, moving: daily scan and planning scan, HU, on the same grid along the LPS axes.
-    start: a field to begin from, such as a network's; None begins from zero. A start is only an offer: zero is tried
-        beside it, and on the coarse levels, where that is cheap, the better of both is found.
+    start: a field to begin from, such as a network's; None begins from zero. A start is only an offer: one that the
+        scans agree with less than with none is not taken.
     fixed_probabilities: per organ the daily scan's segmentation, a LevelSet or a Volume of probabilities; those also
         in `moving_level_sets` join the optimisation. All on the scans' grid.
     Raises UsageError where grids differ or are not axial.
@@ -76,8 +76,8 @@ def refine_field(
     labels = _label_pairs(moving_level_sets or {}, fixed_probabilities or {})
     with torch.no_grad(), pages_kept():
         pair = _Pair.of(fixed, moving, labels, settings, device)
-        starts = [_start(pair, one) for one in ([None] if start is None else [start, None])]
-        dense = _unfolded(pair, starts, settings).on(pair.voxels)
+        offered = None if start is None else _taken_over(pair, start)
+        dense = _unfolded(pair, offered, settings).on(pair.voxels)
         array = np.ascontiguousarray(dense.cpu().numpy()[::-1])
     return Field(fixed.grid, array)
 
@@ -101,24 +101,27 @@ def local_correlation(
         return apply(up, torch.minimum(one, other)[None])[0].cpu().numpy()
 
 
-def _unfolded(pair: _Pair, starts: Sequence[_Spline], settings: RefineSettings) -> _Spline:
+def _unfolded(pair: _Pair, start: _Spline | None, settings: RefineSettings) -> _Spline:
     """The optimum; where it folds, that of a stiffer field."""
-    spline = _optimum(pair, starts, settings)
+    spline = _optimum(pair, start, settings)
     if spline.least_jacobian(pair.extent_mm) > 0.0 or settings.bending > _STIFFEST_BENDING:
         return spline
-    return _unfolded(pair, starts, replace(settings, bending=4.0 * settings.bending))
+    return _unfolded(pair, start, replace(settings, bending=4.0 * settings.bending))
 
 
-def _optimum(pair: _Pair, starts: Sequence[_Spline], settings: RefineSettings) -> _Spline:
-    """From coarse to fine; of several starts the one goes on that has the least energy half-way, where the scans'
-    wrong optima have shown themselves and a step still costs little."""
+def _optimum(pair: _Pair, start: _Spline | None, settings: RefineSettings) -> _Spline:
+    """From coarse to fine. A start that the scans agree with replaces the coarse half, which knows less than it."""
     levels = list(zip(settings.levels_mm, settings.steps, strict=True))
     halfway = (len(levels) + 1) // 2
-    begun = [_through_levels(pair, start, levels[:halfway], settings) for start in starts]
-    if len(begun) > 1:
-        judge = _Level(pair, levels[halfway - 1][0], settings, begun[0])
-        begun.sort(key=judge.energy)
-    return _through_levels(pair, begun[0], levels[halfway:], settings)
+    if start is None or not _agrees(pair, start, settings.levels_mm[halfway - 1], settings):
+        start = _through_levels(pair, _zero(pair), levels[:halfway], settings)
+    return _through_levels(pair, start, levels[halfway:], settings)
+
+
+def _agrees(pair: _Pair, start: _Spline, spacing_mm: float, settings: RefineSettings) -> bool:
+    """Whether there is less energy in it than without it."""
+    level = _Level(pair, spacing_mm, settings, start)
+    return level.energy(level.spline.knots) < level.energy(torch.zeros_like(level.spline.knots))
 
 
 def _through_levels(
@@ -241,13 +244,23 @@ def _knot_lattice(extent_mm: tuple[float, float, float], spacing_mm: float) -> L
 
 def _through(lattice: Lattice, values_at_knots: Sequence[Tensor]) -> list[Tensor]:
     """Along each axis, from what gives values in the knots to what gives the coefficients that pass through them."""
-    return [torch.inverse(cubic(k, k)) @ m for k, m in zip(lattice, values_at_knots, strict=True)]
+    return [torch.inverse(_reflecting(k)) @ m for k, m in zip(lattice, values_at_knots, strict=True)]
 
 
-def _start(pair: _Pair, start: Field | None) -> _Spline:
+def _reflecting(axis: Axis) -> Tensor:
+    """The spline's values in its own knots, as if the last knots were repeated beyond: that is how stiffness sees them,
+    and a uniform motion has uniform coefficients."""
+    matrix = cubic(axis, axis)
+    return matrix + torch.diag(1.0 - matrix.sum(1))
+
+
+def _zero(pair: _Pair) -> _Spline:
     lattice = _knot_lattice(pair.extent_mm, _START_KNOTS_MM)
-    if start is None:
-        return _Spline(lattice, torch.zeros((3, *(axis.count for axis in lattice)), device=pair.device))
+    return _Spline(lattice, torch.zeros((3, *(axis.count for axis in lattice)), device=pair.device))
+
+
+def _taken_over(pair: _Pair, start: Field) -> _Spline:
+    lattice = _knot_lattice(pair.extent_mm, _START_KNOTS_MM)
     return _Spline.through(_tensor(start.array[::-1], pair.device), pair.voxels, lattice)
 
 
@@ -288,9 +301,9 @@ class _Level:
                 break
         return _Spline(self.spline.lattice, knots)
 
-    def energy(self, spline: _Spline) -> float:
-        """What is minimised, per voxel, of a spline on this level's knots."""
-        return self._linearised(spline.knots)[0]
+    def energy(self, knots: Tensor) -> float:
+        """What is minimised, per voxel, with (3, d, h, w) mm on this level's knots."""
+        return self._linearised(knots)[0]
 
     def _linearised(self, knots: Tensor) -> tuple[float, Tensor, Tensor]:
         """The energy per voxel; half its sum's gradient (3, d, h, w) and curvature (6, d, h, w) on the knots."""
