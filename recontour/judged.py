@@ -12,6 +12,7 @@ from recontour.geometry.crop import crop_level_set
 from recontour.geometry.volume import Volume
 from recontour.pipeline import PlannedRoi, Propagation
 from recontour.qa.checks import RoiFacts, StudyFacts, Verdict, judge, judge_study
+from recontour.qa.likeness import measures_of, unlike
 from recontour.qa.measure import AlignmentFacts, Day, alignment_of, measure_roi
 from recontour.qa.metal import metal_ml
 from recontour.qa.order import out_of_order
@@ -38,8 +39,10 @@ def judge_propagation(
     daily: Volume,
     settings: QaSettings,
     same_patient: bool = True,
+    missed: tuple[str, ...] = (),
 ) -> Judged:
-    """planning, daily: the whole scans, HU. same_patient: whether both name one."""
+    """planning, daily: the whole scans, HU. same_patient: whether both name one. missed: ROIs that were asked for and
+    could not be brought over."""
     order = _order(planned, result)
     affine = result.affine_daily_to_planning
     day = Day(affine, result.field_daily_to_planning, daily.grid, result.fixed, result.warped)
@@ -57,6 +60,8 @@ def judge_propagation(
         moved.scale,
         result.alignment_match,
         same_patient,
+        missed,
+        _unlike(planned, result, planning, settings),
         metal_then_ml=metal_ml(planning, result.region, affine),
         metal_now_ml=metal_ml(daily, result.region),
     )
@@ -69,6 +74,20 @@ def _measured(roi: PlannedRoi, result: Propagation, day: Day) -> RoiFacts:
     found = result.segmented.get(roi.name)
     paths = (result.registered[roi.name], crop_level_set(found, shape.grid)) if found else None
     return measure_roi(roi.name, roi.organ or roi.name, roi.level_set, shape, day, paths)
+
+
+def _unlike(
+    planned: Sequence[PlannedRoi], result: Propagation, planning: Volume, settings: QaSettings
+) -> tuple[str, ...]:
+    """What the network has not seen: () where there is none, or its card does not say what it was trained on."""
+    if not result.seen:
+        return ()
+    organs = [roi for roi in planned if roi.organ]
+    then = {roi.organ: measures_of(planning, roi.level_set) for roi in organs}
+    now = {roi.organ: measures_of(result.fixed, result.level_sets[roi.name]) for roi in organs}
+    looks = {organ: {name: v for name, v in found.items() if name != "volume_ml"} for organ, found in now.items()}
+    slack = settings.unlike_review
+    return (*unlike(then, "planning", result.seen, slack), *unlike(looks, "daily", result.seen, slack))
 
 
 def _order(planned: Sequence[PlannedRoi], result: Propagation) -> dict[str, str]:

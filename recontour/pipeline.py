@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +52,8 @@ class Propagation:
     nothing was left of it.
     registered, segmented: the two paths before they were combined; segmented only where a network segments the ROI,
     on the whole region.
-    alignment_match: correlation of both scans after the affine alone. model: name and sha256 of the network used.
-    seconds: wall time per stage, in order.
+    alignment_match: correlation of both scans after the affine alone. model: name and sha256 of the network used;
+    seen: the ranges of its training data, as on its card. seconds: wall time per stage, in order.
     """
 
     region: Grid
@@ -66,6 +66,7 @@ class Propagation:
     warped: Volume
     alignment_match: float | None = None
     model: tuple[str, str] | None = None
+    seen: tuple[dict[str, Any], ...] = ()
     seconds: dict[str, float] = field(default_factory=dict[str, float])
 
 
@@ -145,6 +146,7 @@ def propagate_from(
         warped=_clipped(warped),
         alignment_match=_match(fixed, moving),
         model=deformation.model,
+        seen=deformation.seen,
         seconds=dict(watch.seconds),
     )
 
@@ -206,6 +208,7 @@ class _Deformation:
     segmented: dict[str, LevelSet]
     rules: Mapping[str, Rule]  # per organ, how the card says the two paths combine
     model: tuple[str, str] | None = None
+    seen: tuple[dict[str, Any], ...] = ()
 
 
 def _deform(
@@ -298,7 +301,7 @@ def _predict(
             probability = found.probabilities[opened.card.labels.index(organ)]
             segmented[by_organ[organ].name] = level_set_from_probability(probability, fixed.grid)
     used = (opened.card.name, opened.card.weights_sha256)
-    return _Deformation(found.field or Field.zero(fixed.grid), segmented, rules, used)
+    return _Deformation(found.field or Field.zero(fixed.grid), segmented, rules, used, opened.card.seen)
 
 
 def _label_map(

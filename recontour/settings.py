@@ -116,6 +116,7 @@ class QaSettings:
     match_review: float = 0.4  # correlation of both scans around the organ, after warping
     match_reject: float = 0.2
     out_of_view_review: float = 0.01  # share of the organ beyond the daily scan's round field of view
+    unlike_review: float = 0.25  # of the range that a network was trained on: how far beyond it a measure may lie
     metal_review_ml: float = 1.0  # at the organs' height, in either scan: more than gold markers
     alignment_review: float = 0.8  # correlation of both scans after the affine
     alignment_reject: float = 0.5

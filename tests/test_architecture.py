@@ -22,7 +22,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{room: GROUND for room in FLOOR_2},
     "pipeline": GROUND | FLOOR_2 - {"dicom"},
     "judged": GROUND | {"qa", "pipeline"},
-    "train": GROUND | {"network", "fuse", "qa.metrics", "phantom"},
+    "train": GROUND | {"network", "fuse", "qa.metrics", "qa.likeness", "phantom"},
     "phantom": GROUND | {"dicom"},
     **{
         room: GROUND | FLOOR_2 | {"pipeline", "judged", "train", "phantom"}

@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 CARD, WEIGHTS, README = "card.toml", "weights.safetensors", "README.md"
 SPACINGS_MM = (1.0, 2.0)
+SEEN_KEYS = ("organ", "measure", "low", "high", "scans")  # fields of qa.likeness.Seen
+MEASURES = ("volume_ml", "inside_hu", "around_hu")  # what they mean: qa/likeness.py
 OutputPath = Literal["registration", "segmentation", "blend"]
 
 
@@ -38,6 +41,7 @@ class ModelCard:
     segmentation_inputs: those of the cross-stitch network's segmentation path, empty: the daily scan alone.
     patient_key: of the planning scan that it was personalised for (dicom.references.scan_key); empty: for anybody.
     released: ISO date. training, scores: as written on the card (docs/models.md). limits: where not to trust it.
+    seen: the ranges of its training data, a row for each organ and measure (SEEN_KEYS); empty: not known.
     Raises ModelRefused where a value does not fit this version of recontour.
     """
 
@@ -57,6 +61,7 @@ class ModelCard:
     limits: tuple[str, ...] = ()
     training: dict[str, Any] = field(default_factory=dict[str, Any])
     scores: tuple[dict[str, Any], ...] = ()
+    seen: tuple[dict[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         _known(self.name, "architecture", [self.architecture], tuple(ARCHITECTURES))
@@ -64,6 +69,8 @@ class ModelCard:
         _known(self.name, "spacing_mm", [self.spacing_mm], SPACINGS_MM)
         _known(self.name, "path_per_organ", self.path_per_organ.values(), get_args(OutputPath))
         _known(self.name, "path_per_organ", self.path_per_organ, LABELS[1:])
+        for row in self.seen:
+            _check_seen(self.name, row)
         if len(self.hu_window) != 2 or not self.hu_window[0] < self.hu_window[1]:
             raise ModelRefused(f"hu_window {self.hu_window}", where=self.name, allowed="two HU, the lower one first")
 
@@ -193,6 +200,15 @@ def _network(card: ModelCard, content: bytes) -> Network:
     if not all(bool(p.isfinite().all()) for p in network.state_dict().values()):
         raise ModelRefused("weights that are not finite", where=card.name, allowed="a model that was trained to an end")
     return network.eval()
+
+
+def _check_seen(name: str, row: Mapping[str, Any]) -> None:
+    _known(name, "seen", [sorted(row)], (sorted(SEEN_KEYS),))
+    _known(name, "seen", [row["organ"]], LABELS[1:])
+    _known(name, "seen", [row["measure"]], MEASURES)
+    low, high = row["low"], row["high"]
+    if not all(isinstance(value, int | float) for value in (low, high)) or not low <= high:
+        raise ModelRefused(f"seen: {low!r} to {high!r}", where=name, allowed="two numbers, the lower one first")
 
 
 def _known(name: str, key: str, values: Any, allowed: tuple[Any, ...]) -> None:

@@ -58,8 +58,9 @@ class StudyFacts:
 
     rotation_degrees, scale: of the affine; scale is the largest change of length in any direction, 1.02 is 2 %.
     alignment_match: correlation of both scans after the affine, None where not measured. same_patient: whether both
-    scans name one patient. left_out: ROIs that were asked for and could not be brought over. metal_then_ml,
-    metal_now_ml: of metal at the organs' height, in the planning and in the daily scan.
+    scans name one patient. left_out: ROIs that were asked for and could not be brought over. unlike: what lies beyond
+    the scans that the network was trained on (qa/likeness.py). metal_then_ml, metal_now_ml: of metal at the organs'
+    height, in the planning and in the daily scan.
     """
 
     rotation_degrees: float = 0.0
@@ -67,6 +68,7 @@ class StudyFacts:
     alignment_match: float | None = None
     same_patient: bool = True
     left_out: tuple[str, ...] = ()
+    unlike: tuple[str, ...] = ()
     metal_then_ml: float = 0.0
     metal_now_ml: float = 0.0
 
@@ -264,6 +266,11 @@ def _left_out(facts: StudyFacts, settings: QaSettings) -> Finding | None:
     return _found("review" if names else "pass", f"Asked for and not brought over: {names}.")
 
 
+def _unlike(facts: StudyFacts, settings: QaSettings) -> Finding | None:
+    said = f"Unlike what the network was trained on: {'; '.join(facts.unlike)}."
+    return _found("review" if facts.unlike else "pass", said)
+
+
 def _metal(facts: StudyFacts, settings: QaSettings) -> Finding | None:
     then, now = facts.metal_then_ml, facts.metal_now_ml
     light = _above(max(then, now), settings.metal_review_ml, float("inf"))
@@ -274,7 +281,7 @@ def _metal(facts: StudyFacts, settings: QaSettings) -> Finding | None:
 
 
 StudyRule = Callable[[StudyFacts, QaSettings], Finding | None]
-STUDY_RULES: tuple[StudyRule, ...] = (_patient, _alignment, _rotation, _scale, _metal, _left_out)
+STUDY_RULES: tuple[StudyRule, ...] = (_patient, _alignment, _rotation, _scale, _unlike, _metal, _left_out)
 
 
 def _found(light: Light, reason: str) -> Finding | None:

@@ -17,7 +17,7 @@ def card_text(card: ModelCard) -> str:
     values = asdict(card)
     plain = [f"{f.name} = {_value(values[f.name])}" for f in fields(card) if _is_plain(values[f.name])]
     tables = [_table(f"[{name}]", values[name]) for name in ("path_per_organ", "training")]
-    lists = [_table("[[scores]]", row) for row in values["scores"]]
+    lists = [_table(f"[[{name}]]", row) for name in ("scores", "seen") for row in values[name]]
     return "\n\n".join(["\n".join(plain), *tables, *lists]) + "\n"
 
 

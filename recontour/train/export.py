@@ -34,6 +34,7 @@ from recontour.train.dataset import TRAINING, VALIDATION, ScanPair, patient_of, 
 from recontour.train.folder import BEST, LOG, MEN, read_run_settings
 from recontour.train.folder import VALIDATION as VALIDATION_LOG
 from recontour.train.log import read_rows
+from recontour.train.seen import seen_in_training
 from recontour.train.settings import TrainSettings
 from recontour.train.validate import Validation, validate_fields_too
 
@@ -83,6 +84,7 @@ def export_model(
     evidence = Evidence(found, described, precision_used(), date.today().isoformat())
     training = {**data, **trained.trained, **described_training(trained.settings)}
     card = _filled(card, evidence, training, trained.settings, remarks or Remarks())
+    card = replace(card, seen=seen_in_training(trained.settings, run))
     return write_model(trained.network, card, folder, overwrite)
 
 

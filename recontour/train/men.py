@@ -84,6 +84,11 @@ def kept_man(folder: Path, seed: int) -> Man:
     return _read(path)
 
 
+def is_kept(folder: Path, seed: int) -> bool:
+    """Whether the man of this seed lies in `folder`."""
+    return _file(folder, seed).exists()
+
+
 def _file(folder: Path, seed: int) -> Path:
     return folder / f"{seed:06d}-man1.npz"
 

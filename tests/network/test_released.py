@@ -105,6 +105,33 @@ def test_a_card_that_does_not_fit_is_refused(tmp_path: Path, line: str, words: s
         read_card(folder)
 
 
+SEEN = {"organ": '"prostate"', "measure": '"inside_hu"', "low": "20.0", "high": "55", "scans": "12"}
+
+
+def with_seen(folder: Path, **changes: str) -> Path:
+    rows = [f"{key} = {value}" for key, value in {**SEEN, **changes}.items()]
+    with (folder / "card.toml").open("a") as card:
+        card.write("\n".join(["", "[[seen]]", *rows, ""]))
+    return folder
+
+
+def test_ranges_of_the_training_are_read_and_older_cards_have_none(tmp_path: Path):
+    assert read_card(put_model(tmp_path)).seen == ()
+    (row,) = read_card(with_seen(put_model(tmp_path, "second"))).seen
+    assert (row["organ"], row["measure"], row["low"], row["high"], row["scans"]) == (
+        "prostate", "inside_hu", 20.0, 55, 12,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"organ": '"liver"'}, {"measure": '"noise"'}, {"low": '"a"'}, {"low": "56"}, {"low": "nan"}, {"extra": "1"}],
+)
+def test_ranges_that_are_none_are_refused(tmp_path: Path, changes: dict[str, str]):
+    with pytest.raises(ModelRefused, match="seen"):
+        read_card(with_seen(put_model(tmp_path), **changes))
+
+
 def test_a_card_without_a_sum_is_refused(tmp_path: Path):
     folder = put_model(tmp_path)
     rows = (folder / "card.toml").read_text().splitlines()

@@ -113,6 +113,7 @@ FINE, LOOK, BAD = Verdict("pass"), Verdict("review", ("Why.",)), Verdict("reject
         (StudyFacts(metal_then_ml=60.0, metal_now_ml=55.0), [FINE], "review", "60 ml of metal, such as a hip"),
         (StudyFacts(metal_then_ml=60.0, metal_now_ml=55.0), [FINE], "review", "in both scans"),
         (StudyFacts(left_out=("CTV_N",)), [FINE], "review", "CTV_N"),
+        (StudyFacts(unlike=("bladder: 9", "rectum: 3")), [FINE], "review", "was trained on: bladder: 9; rectum: 3."),
     ],
 )
 def test_the_fraction(facts: StudyFacts, rois: list[Verdict], light: str, reason: str) -> None:

@@ -18,6 +18,7 @@ from recontour.train import export as export_module
 from recontour.train.card import Evidence, choose_paths, limits_of, score_rows, worse_than_affine
 from recontour.train.card_text import card_text, readme_text
 from recontour.train.export import Remarks, export_model, read_run, validation_data, write_model
+from recontour.train.seen import seen_in_training
 from recontour.train.settings import DataSettings, LossSettings, NetworkSettings, TrainSettings
 from recontour.train.validate import FieldScore, PathScore, Validation
 from tests.train.made_run import settings_of, write_pairs, write_run
@@ -32,6 +33,7 @@ CARD = ModelCard(
     training={"steps": 12, "learning_rate": 1e-3, "seeds": [0, 1]},
     scores=({"organ": "bladder", "dice": 0.91, "far": float("inf")}, {"organ": "prostate", "dice": 0.5}),
     limits=("phantoms only",),
+    seen=({"organ": "prostate", "measure": "volume_ml", "low": 21.5, "high": 90.0, "scans": 30},),
 )
 
 
@@ -96,6 +98,25 @@ def a_card(**changes: object) -> ModelCard:
     training = {"steps": 700}
     card = ModelCard("m", "cross-stitch", ("moving", "fixed"), path_per_organ=choose_paths(SCORES), training=training)
     return replace(card, scores=score_rows(EVIDENCE), **changes)
+
+
+def test_the_card_has_the_ranges_of_the_training_scans(run: Path):
+    """Of both scans of both training pairs, by hand from their arrays; nobody contoured bladder and vesicles."""
+    rows = {(row["organ"], row["measure"]): row for row in seen_in_training(settings_of(run.parent / "data"), run)}
+    assert {organ for organ, _ in rows} == {"rectum", "prostate"}
+    medians: list[float] = []
+    for pair in sorted((run.parent / "data" / "training").iterdir()):
+        for side in ("fixed", "moving"):
+            hu, labels = (np.load(pair / f"{side}_{part}.npy") for part in ("hu", "labels"))
+            medians.append(float(np.median(hu[labels == 4])))
+    row = rows["prostate", "inside_hu"]
+    assert (row["low"], row["high"], row["scans"]) == (min(medians), max(medians), 4)
+    assert rows["prostate", "volume_ml"]["low"] == pytest.approx(7 * 8 * 9 / 1000, abs=0.1)
+
+
+def test_only_men_who_are_kept_are_in_the_ranges(tmp_path: Path):
+    settings = TrainSettings(data=DataSettings("phantoms", "", training_men=3))
+    assert seen_in_training(settings, tmp_path) == ()
 
 
 def test_a_model_that_harms_says_so():
