@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from itertools import islice
 from logging import ERROR
 from typing import Any, cast
+from uuid import uuid4
 
 from recontour.batch.outcome import Outcome
 from recontour.batch.task import Task
@@ -79,16 +80,39 @@ def connected(address: str) -> Generator[Any]:
         yield client
 
 
+def missing(tasks: Sequence[Task], client: Any) -> str:
+    """What the tasks will wait for, in words; "" where there are workers that may do them."""
+    workers: dict[str, dict[str, Any]] = client.scheduler_info(n_workers=-1)["workers"]
+    if not workers:
+        return "the scheduler has no workers yet: waiting for them"
+    if any(_resources(task) for task in tasks) and not any(GPU in w["resources"] for w in workers.values()):
+        return f"none of {len(workers)} workers says that it has a GPU (--resources {GPU}=1): waiting for one"
+    return ""
+
+
 def outcomes(tasks: Sequence[Task], client: Any) -> Iterator[Outcome]:
     """Each task's outcome as it is there. Workers may come and go.
 
     Raises OutputRefused where the scheduler is lost; what is in place by then stays.
     """
-    from distributed import CancelledError, as_completed
+    from distributed import CancelledError
+    from distributed.comm.core import CommClosedError
+
+    try:
+        yield from _answers(tasks, client)
+    except (CancelledError, CommClosedError) as error:
+        found = "the scheduler was lost"
+        allowed = "the same command again: it goes on where it stopped"
+        raise OutputRefused(found, where="cluster", allowed=allowed) from error
+
+
+def _answers(tasks: Sequence[Task], client: Any) -> Iterator[Outcome]:
+    from distributed import as_completed
     from distributed.scheduler import KilledWorker
 
-    by_key = {_key(task): task for task in tasks}
-    waiting = iter(tasks)
+    run = uuid4().hex
+    by_key = {f"{task.patient}-{task.name}-{run}": task for task in tasks}
+    waiting = iter(by_key.items())
     ahead: Any = as_completed(_submitted(islice(waiting, _room(client)), client))
     for future in ahead:
         for more in _submitted(islice(waiting, max(1, _room(client) - ahead.count())), client):
@@ -97,14 +121,6 @@ def outcomes(tasks: Sequence[Task], client: Any) -> Iterator[Outcome]:
             yield future.result()
         except KilledWorker:
             yield _killed(by_key[future.key])
-        except CancelledError as error:
-            found = "the scheduler was lost"
-            allowed = "the same command again: it goes on where it stopped"
-            raise OutputRefused(found, where="cluster", allowed=allowed) from error
-
-
-def _key(task: Task) -> str:
-    return f"{task.patient}-{task.name}"
 
 
 def _room(client: Any) -> int:
@@ -112,8 +128,9 @@ def _room(client: Any) -> int:
     return max(2, _QUEUED * sum(threads.values()))
 
 
-def _submitted(tasks: Iterable[Task], client: Any) -> list[Any]:
-    return [client.submit(do, task, key=_key(task), pure=False, resources=_resources(task)) for task in tasks]
+def _submitted(tasks: Iterable[tuple[str, Task]], client: Any) -> list[Any]:
+    """By keys of this call's own: what two clients of a scheduler submit under one key, Dask does once, for both."""
+    return [client.submit(do, task, key=key, pure=False, resources=_resources(task)) for key, task in tasks]
 
 
 def _resources(task: Task) -> dict[str, float]:
