@@ -14,8 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from recontour.cli.app import app
-from recontour.cli.report import PseudonymKey
-from recontour.cli.run import Device, Method, Model, Only, Pairs, Quiet, SettingsFile, Skip, Strict
+from recontour.cli.options import (
+    Device,
+    Method,
+    Model,
+    Only,
+    Pairs,
+    PseudonymKey,
+    Quiet,
+    SettingsFile,
+    Skip,
+    Strict,
+)
 from recontour.cli.screen import chosen_settings, organ_pairs, stderr, table
 
 if TYPE_CHECKING:
@@ -122,6 +132,9 @@ def _who_works(plan: Plan, workers: int, scheduler: str | None) -> Outcomes:
             return
         device = plan.tasks[0].wanted.settings.device
         with cluster.connected(scheduler) if scheduler else cluster.local(workers, device) as client:
+            missing = cluster.missing(tasks, client)
+            if missing:
+                stderr(f"recontour: {missing}")
             yield from cluster.outcomes(tasks, client)
 
     return outcomes

@@ -8,16 +8,8 @@ from typing import Annotated
 import typer
 
 from recontour.cli.app import app
+from recontour.cli.options import Dose, Goals, Identify, Plan, PseudonymKey, Quiet
 from recontour.cli.screen import stages
-
-Identify = Annotated[bool, typer.Option("--identify", help="Name the patient on the report; else a pseudonym.")]
-Dose = Annotated[Path | None, typer.Option(help="The planning dose (RTDOSE), shown on the daily anatomy.")]
-Plan = Annotated[Path | None, typer.Option(help="The plan (RTPLAN), for the prescribed dose.")]
-Goals = Annotated[Path | None, typer.Option(help="A TOML file of clinical goals.")]
-PseudonymKey = Annotated[
-    Path | None,
-    typer.Option(help="The institution's key of pseudonyms. Default: $RECONTOUR_PSEUDONYM_KEY, else the user's own."),
-]
 
 
 @app.command()
@@ -41,7 +33,7 @@ def report(
         bool, typer.Option("--screenshots", help="Also pictures of the page (needs playwright and chromium).")
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing report.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Make the report of a fraction anew from its files, without aligning or refining anything.
 

@@ -8,7 +8,22 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recontour.cli.app import app
-from recontour.cli.report import Dose, Goals, Identify, Plan, PseudonymKey
+from recontour.cli.options import (
+    Device,
+    Dose,
+    Goals,
+    Identify,
+    Method,
+    Model,
+    Only,
+    Pairs,
+    Plan,
+    PseudonymKey,
+    Quiet,
+    SettingsFile,
+    Skip,
+    Strict,
+)
 from recontour.cli.screen import chosen_settings, organ_pairs, show_error, stages, stderr
 
 if TYPE_CHECKING:
@@ -17,17 +32,6 @@ if TYPE_CHECKING:
 
 
 Out = Annotated[Path, typer.Option("--out", "-o", help="The RTSTRUCT to write.")]
-Method = Annotated[
-    str | None, typer.Option(help="refine, network, network+refine, affine or elastix. Default: refine.")
-]
-Model = Annotated[str | None, typer.Option(help="A released model's name, or a model folder.")]
-Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")]
-SettingsFile = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]
-Pairs = Annotated[
-    list[str] | None, typer.Option(help="ORGAN=ROI where several ROIs could be it: bladder=Vescica, or =none.")
-]
-Only = Annotated[list[str] | None, typer.Option(help="Propagate only ROIs that match this pattern.")]
-Skip = Annotated[list[str] | None, typer.Option(help="Leave out ROIs that match this pattern.")]
 Series = Annotated[str | None, typer.Option(help="The daily CT series, where a folder holds several.")]
 PlanningSeries = Annotated[str | None, typer.Option(help="The planning CT series, likewise.")]
 Structures = Annotated[
@@ -41,8 +45,6 @@ DifferentPatients = Annotated[
     bool, typer.Option("--allow-different-patients", help="Go on where the two PatientIDs differ.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")]
-Strict = Annotated[bool, typer.Option("--strict", help="Exit with 4 if anything needs review.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the manifest as JSON, and nothing else.")]
 
 

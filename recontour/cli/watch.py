@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from recontour.cli.app import app
-from recontour.cli.report import PseudonymKey
-from recontour.cli.run import Device, Method, Model, Only, Pairs, SettingsFile, Skip
+from recontour.cli.options import Device, Method, Model, Only, Pairs, PseudonymKey, SettingsFile, Skip
 from recontour.cli.screen import chosen_settings, organ_pairs, show_error, stderr, table
 
 if TYPE_CHECKING:
