@@ -35,10 +35,6 @@ class Outcome:
     def failed(self) -> bool:
         return bool(self.found)
 
-    @property
-    def label(self) -> str:
-        return f"{self.patient} {self.name}"
-
 
 def failure_of(task: Task, error: Exception) -> Outcome:
     """In words without identity: files may be named after the patient, so they are called by what they are."""

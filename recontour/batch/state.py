@@ -30,7 +30,7 @@ from recontour.batch.outcome import Outcome
 from recontour.batch.task import ASKED, REPORT, RTSTRUCT, SCHEMA, Task
 from recontour.disk import UMASK, sync_folder, try_lock
 from recontour.errors import InputRefused, OutputRefused, SettingsError
-from recontour.qa.manifest import read_manifest, write_text
+from recontour.qa.manifest import Manifest, read_manifest, write_text
 
 BATCH, LOCK, WORK, SUPERSEDED = "batch.json", ".lock", ".work", "superseded"
 MANIFEST = f"{Path(RTSTRUCT).stem}.manifest.json"
@@ -40,23 +40,32 @@ Standing = Literal["done", "failed", "changed", "open"]
 def standing(task: Task) -> Standing:
     """done: the result is there, of these inputs and settings. changed: it is there, of others. failed: it was tried
     with these and could not be done."""
+    outcome = outcome_on_disk(task)
+    if outcome is not None:
+        return "failed" if outcome.failed else "done"
+    return "changed" if task.folder.is_dir() else "open"
+
+
+def outcome_on_disk(task: Task) -> Outcome | None:
+    """Of a fraction that is done, or failed, with these inputs and settings; None of any other."""
     if task.folder.is_dir():
-        return "done" if _is_of(task.folder / ASKED, task) and _is_whole(task.folder) else "changed"
-    return "failed" if _is_of(task.failure, task) else "open"
+        manifest = _whole(task.folder) if _read(task.folder / ASKED) == task.asked() else None
+        return _done(task, manifest) if manifest else None
+    told = _read(task.failure)
+    return _failed(task, told.get("outcome", {})) if told.get("asked") == task.asked() else None
 
 
-def outcome_on_disk(task: Task) -> Outcome:
-    """Of a fraction that is done or failed. Raises InputRefused where its files cannot be read."""
-    if standing(task) == "failed":
-        told: dict[str, Any] = _read(task.failure).get("outcome", {})
-        found, where, allowed = (str(told.get(name, "")) for name in ("found", "where", "allowed"))
-        seconds = float(told.get("seconds", 0.0))
-        return Outcome(task.patient, task.name, found=found or "unknown", where=where, allowed=allowed, seconds=seconds)
-    manifest = read_manifest(task.folder / MANIFEST)
+def _done(task: Task, manifest: Manifest) -> Outcome:
     there = not task.wanted.report or (task.folder / REPORT / "report.html").is_file()
     missing = "" if there else "no report: recontour report makes it"
     seconds = round(sum(manifest.seconds.values()), 3)
     return Outcome(task.patient, task.name, manifest.light, manifest.reasons, report_missing=missing, seconds=seconds)
+
+
+def _failed(task: Task, told: dict[str, Any]) -> Outcome:
+    found, where, allowed = (str(told.get(name, "")) for name in ("found", "where", "allowed"))
+    seconds = float(told.get("seconds", 0.0))
+    return Outcome(task.patient, task.name, found=found or "unknown", where=where, allowed=allowed, seconds=seconds)
 
 
 def put_in_place(task: Task, made: Path) -> None:
@@ -85,7 +94,7 @@ def write_failure(task: Task, outcome: Outcome) -> None:
         task.failure.parent.mkdir(parents=True, exist_ok=True)
         write_text(task.failure, json.dumps(told, indent=2, ensure_ascii=False) + "\n")
     except OSError as error:
-        raise _refused(error, task.failure.name) from error
+        raise cannot_write(error, task.failure.name) from error
 
 
 @contextmanager
@@ -98,7 +107,7 @@ def work_folder(task: Task) -> Generator[Path]:
         made.chmod(0o777 & ~UMASK)  # mkdtemp's own 700 would hide the result from colleagues
         yield made
     except OSError as error:
-        raise _refused(error, task.name) from error
+        raise cannot_write(error, task.name) from error
     finally:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
@@ -116,7 +125,7 @@ def held(out: Path, key_mark: str) -> Generator[None]:
         out.mkdir(parents=True, exist_ok=True)
         lock = (out / LOCK).open("a+b")
     except OSError as error:
-        raise _refused(error, out.name) from error
+        raise cannot_write(error, out.name) from error
     with lock:
         if not try_lock(lock):
             found = "another batch is at work in this folder"
@@ -125,7 +134,7 @@ def held(out: Path, key_mark: str) -> Generator[None]:
             shutil.rmtree(out / WORK, ignore_errors=True)
             write_text(out / BATCH, json.dumps({"schema": SCHEMA, "key": key_mark}) + "\n")
         except OSError as error:
-            raise _refused(error, out.name) from error
+            raise cannot_write(error, out.name) from error
         yield
         shutil.rmtree(out / WORK, ignore_errors=True)
 
@@ -148,19 +157,20 @@ def check_folder(out: Path, key_mark: str) -> None:
         raise SettingsError(found, where=BATCH, allowed="the same --pseudonym-key as before, or another folder")
 
 
-def _is_of(record: Path, task: Task) -> bool:
-    """Whether a record of what was asked is of this task."""
-    told = _read(record)
-    return told.get("asked", told) == task.asked()
+def cannot_write(error: OSError, where: str) -> OutputRefused:
+    """What the disk says of the file or folder `where`, as what is told."""
+    reason = error.strerror or type(error).__name__
+    allowed = "a folder with room, and the same command again: it goes on where it stopped"
+    return OutputRefused(f"cannot be written: {reason}", where=where, allowed=allowed)
 
 
-def _is_whole(folder: Path) -> bool:
-    """Whether the manifest is there with every file that it names."""
+def _whole(folder: Path) -> Manifest | None:
+    """The manifest, where it is there with every file that it names."""
     try:
         manifest = read_manifest(folder / MANIFEST)
     except InputRefused:
-        return False
-    return all((folder / output.file).is_file() for output in manifest.outputs)
+        return None
+    return manifest if all((folder / output.file).is_file() for output in manifest.outputs) else None
 
 
 def _set_aside(task: Task) -> None:
@@ -178,9 +188,3 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return cast("dict[str, Any]", told) if isinstance(told, dict) else {}
-
-
-def _refused(error: OSError, where: str) -> OutputRefused:
-    reason = error.strerror or type(error).__name__
-    allowed = "a folder with room, and the same command again: it goes on where it stopped"
-    return OutputRefused(f"cannot be written: {reason}", where=where, allowed=allowed)

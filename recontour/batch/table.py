@@ -11,9 +11,8 @@ from typing import Literal
 
 from recontour.batch.outcome import Outcome
 from recontour.batch.plan import LeftOut, Plan
-from recontour.batch.state import outcome_on_disk, standing
+from recontour.batch.state import cannot_write, outcome_on_disk
 from recontour.batch.task import Task
-from recontour.errors import InputRefused, OutputRefused
 from recontour.qa.manifest import write_text
 
 TABLE = "fractions.csv"
@@ -53,18 +52,13 @@ def write_table(path: Path, rows: Sequence[Row]) -> None:
     try:
         write_text(path, text.getvalue())
     except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise OutputRefused(reason, where=path.name, allowed="a folder that can be written to") from error
+        raise cannot_write(error, path.name) from error
 
 
 def _row(task: Task, failed: Outcome | None) -> Row:
-    now = standing(task)
-    if failed is None and now in ("open", "changed"):
+    outcome = failed or outcome_on_disk(task)
+    if outcome is None:
         return Row(task.patient, task.name, task.number, "open", why="not done yet")
-    try:
-        outcome = failed or outcome_on_disk(task)
-    except InputRefused as refused:
-        return Row(task.patient, task.name, task.number, "failed", why=refused.found)
     if outcome.failed:
         why = "; ".join(part for part in (outcome.found, outcome.where, outcome.allowed) if part)
         return Row(task.patient, task.name, task.number, "failed", why=why, seconds=outcome.seconds)

@@ -68,11 +68,6 @@ class Task:
     wanted: Wanted
 
     @property
-    def label(self) -> str:
-        """What it is called on the screen and in tables."""
-        return f"{self.patient} {self.name}"
-
-    @property
     def folder(self) -> Path:
         """Where its result lies: whole, or not there."""
         return Path(self.out) / self.patient / self.name
