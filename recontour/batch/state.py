@@ -38,8 +38,8 @@ Standing = Literal["done", "failed", "changed", "open"]
 
 
 def standing(task: Task) -> Standing:
-    """done: the result is there, of these inputs and settings. changed: it is there, of others. failed: it was tried
-    with these and could not be done."""
+    """done: the result is there, of these inputs and settings. failed: it was tried with these and could not be done.
+    changed: a result of others is there, and these were not tried yet."""
     outcome = outcome_on_disk(task)
     if outcome is not None:
         return "failed" if outcome.failed else "done"
@@ -48,11 +48,12 @@ def standing(task: Task) -> Standing:
 
 def outcome_on_disk(task: Task) -> Outcome | None:
     """Of a fraction that is done, or failed, with these inputs and settings; None of any other."""
-    if task.folder.is_dir():
-        manifest = _whole(task.folder) if _read(task.folder / ASKED) == task.asked() else None
-        return _done(task, manifest) if manifest else None
+    asked = task.asked()
+    manifest = _whole(task.folder) if _read(task.folder / ASKED) == asked else None
+    if manifest is not None:
+        return _done(task, manifest)
     told = _read(task.failure)
-    return _failed(task, told.get("outcome", {})) if told.get("asked") == task.asked() else None
+    return _failed(task, told.get("outcome", {})) if told.get("asked") == asked else None
 
 
 def _done(task: Task, manifest: Manifest) -> Outcome:
@@ -72,10 +73,11 @@ def put_in_place(task: Task, made: Path) -> None:
     """Gives what was made in the folder `made` its name. A result of other inputs or settings that has the name is
     kept under SUPERSEDED; of the same, it stays and `made` is left. Raises OSError."""
     write_text(made / ASKED, json.dumps(task.asked(), indent=2) + "\n")
-    sync_folder(made)
+    for folder in (*(path for path in made.rglob("*") if path.is_dir()), made):
+        sync_folder(folder)
     target = task.folder
     target.parent.mkdir(parents=True, exist_ok=True)
-    if standing(task) == "changed":
+    if target.is_dir() and standing(task) != "done":
         _set_aside(task)
     try:
         os.rename(made, target)

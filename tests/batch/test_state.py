@@ -120,6 +120,19 @@ def test_the_first_of_two_that_did_the_same_stays(tmp_path: Path) -> None:
     assert not (tmp_path / "superseded").exists()
 
 
+def test_every_folder_of_a_result_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, synced = task(tmp_path), list[str]()
+    monkeypatch.setattr("recontour.batch.state.sync_folder", lambda folder: synced.append(folder.name))
+    with work_folder(one) as made:
+        write_result(made)
+        (made / "report" / "pictures").mkdir(parents=True)
+        put_in_place(one, made)
+        assert set(synced[:3]) == {"pictures", "report", made.name}
+    assert synced[3:] == [one.patient, tmp_path.name]
+
+
 def test_what_the_disk_refuses_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     one = task(tmp_path)
     write_failure(one, failure_of(one, ScanRefused("cut off")))
@@ -144,6 +157,16 @@ def test_a_failure_is_remembered_until_its_input_changes(tmp_path: Path) -> None
     assert standing(CHANGED["an image was copied anew"](one)) == "open"
     done(tmp_path)
     assert standing(one) == "done" and not one.failure.exists()
+
+
+def test_a_result_of_other_settings_hides_no_failure(tmp_path: Path) -> None:
+    """It stays where it is until there is a better one, and then it is kept."""
+    other = CHANGED["other settings"](done(tmp_path))
+    write_failure(other, failure_of(other, ScanRefused("cut off")))
+    assert standing(other) == "failed" and (other.folder / "rtstruct.dcm").read_text() == "first"
+    done(tmp_path, "second", wanted=other.wanted)
+    assert standing(other) == "done" and (other.folder / "rtstruct.dcm").read_text() == "second"
+    assert (tmp_path / "superseded" / other.patient / f"{other.name}.1" / "rtstruct.dcm").read_text() == "first"
 
 
 def test_names_of_files_are_not_repeated(tmp_path: Path) -> None:
