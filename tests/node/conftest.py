@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.queue.made_queue import in_memory
+
+
+@pytest.fixture
+def tmp_path(tmp_path: Path) -> Iterator[Path]:
+    """In memory where there is room for it: an object is synced several times, and what is shown here by kills and by
+    full disks does not depend on how long that takes."""
+    yield from in_memory(tmp_path)
 
 
 @pytest.fixture(autouse=True)

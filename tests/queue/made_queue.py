@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,17 @@ from tests.dicom.made_ct import ct_image, rtstruct
 ROOT = "1.2.826.0.1.3680043.8.498"
 WHO = {"PatientID": "MRN-771133", "PatientName": "Doe^Jonathan", "PatientBirthDate": "19440506"}
 OTHER = {"PatientID": "MRN-990044", "PatientName": "Roe^Richard", "PatientBirthDate": "19510203"}
+MEMORY, ENOUGH_BYTES = Path("/dev/shm"), 1e9
 SECRETS = ("771133", "990044", "Doe", "Roe", "19440506", "19510203", "Jonathan", "Richard")
+
+
+def in_memory(otherwise: Path) -> Iterator[Path]:
+    """A folder that is gone afterwards; `otherwise` where the system keeps none in memory, or too small a one."""
+    if not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < ENOUGH_BYTES:
+        yield otherwise
+        return
+    with tempfile.TemporaryDirectory(dir=MEMORY, prefix="recontour-", ignore_cleanup_errors=True) as name:
+        yield Path(name)
 
 
 def as_file(dataset: Dataset) -> bytes:
