@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -68,3 +69,8 @@ def alone(path: Path) -> Generator[IO[bytes]]:
 def file_sha256(path: Path) -> str:
     """In hexadecimal digits. Raises OSError."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether an error says that the disk, or the share of it that one may use, is full."""
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -10,16 +10,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 
 from recontour.dicom.commitment import new_transaction_uid, object_of
-from recontour.errors import OutputRefused, ScanRefused
 from recontour.node.audit import Audit, digest, tail
 from recontour.node.config import NodeConfig, Peer
 from recontour.node.receiving import Commitment
 from recontour.node.sending import PeerRefused, Sending
-from recontour.queue.jobs import Delivery, Jobs
+from recontour.queue.jobs import Delivery, Jobs, why
 
 MOST_REPORTS = 5  # tries to tell a peer of what it asked us to commit ourselves to
 REPORT_AGAIN_S = 30.0
@@ -43,21 +42,18 @@ class Delivering:
         self._config, self._jobs, self._sending, self._audit, self._stopping = config, jobs, sending, audit, stopping
         self._open: dict[str, _Open] = {}
         self._lock = threading.Lock()
-        self._outcomes: deque[tuple[int, str, float]] = deque()  # delivery, problem or "", when: to be written down
         self._reports: deque[tuple[Commitment, int, float]] = deque()  # tries so far, not before
 
     def round(self, now: float, asked: Sequence[Commitment] = ()) -> None:
         """All that is due at this moment. asked: what peers want to know. Raises OutputRefused where the queue cannot
-        be written; what became of the deliveries is kept and written down in the next round."""
+        be written."""
         self._reports.extend((one, 0, 0.0) for one in asked)
-        self._write_down()
         self._expire(now)
         for peer in self._config.peers:
             if peer.gets and not self._stopping.is_set():
                 due = self._jobs.due(now, peer.ae_title)
                 if due:
                     self._deliver(peer, due, now)
-                    self._write_down()
         self._report(now)
 
     def reported(self, peer: str, transaction: str, kept: set[str], lost: set[str]) -> None:
@@ -87,13 +83,11 @@ class Delivering:
                         self._audit.write("stored, changed", peer=peer.ae_title, object=tail(uid), why=answer.remark)
                     if answer.problem or not peer.storage_commitment:
                         self._done(peer, delivery, uid, answer.problem)
-                        with suppress(OutputRefused):  # at once, so that a kill repeats one at most; else after all
-                            self._write_down()
                     else:
                         stored[uid] = (sop_class, delivery)
-        except PeerRefused as refused:
+        except Exception as error:  # also one that nobody foresaw: what was claimed is answered
             for delivery, (_, uid) in left:
-                self._done(peer, delivery, uid, refused.found)
+                self._done(peer, delivery, uid, why(error))
         if stored:
             self._ask(peer, stored, now)
 
@@ -101,8 +95,8 @@ class Delivering:
         """SOP class and instance of a result; None, and done with, where it is not to be read any more."""
         try:
             return object_of(delivery.file)
-        except ScanRefused as refused:
-            self._done(peer, delivery, "", f"the result cannot be read: {refused.found}")
+        except Exception as error:  # as above
+            self._done(peer, delivery, "", f"the result cannot be read: {why(error)}")
             return None
 
     def _ask(self, peer: Peer, stored: dict[str, tuple[str, Delivery]], now: float) -> None:
@@ -128,22 +122,16 @@ class Delivering:
                     self._done(one.peer, delivery, uid, "no report of storage commitment came")
 
     def _done(self, peer: Peer, delivery: Delivery, uid: str, problem: str) -> None:
-        """In the audit now, in the queue with `_write_down`: a queue on a full disk must not make us forget it."""
+        """At once, so that a kill repeats one delivery at most."""
         said = {"object": tail(uid), "object_sha256": digest(uid)} if uid else {}
         if problem:
             said["why"] = problem
         event = "not delivered" if problem else "delivered"
         self._audit.write(event, peer=peer.ae_title, job=delivery.job_id, file=delivery.file.name, **said)
-        self._outcomes.append((delivery.id, problem, time.time()))
-
-    def _write_down(self) -> None:
-        while self._outcomes:
-            delivery_id, problem, at = self._outcomes[0]
-            if problem:
-                self._jobs.failed(delivery_id, problem, at)
-            else:
-                self._jobs.sent(delivery_id)
-            self._outcomes.popleft()
+        if problem:
+            self._jobs.failed(delivery.id, problem, time.time())
+        else:
+            self._jobs.sent(delivery.id)
 
     def _report(self, now: float) -> None:
         """Tells peers which of their objects are here (PS3.4 J.3.3)."""

@@ -31,10 +31,10 @@ from recontour.node.sending import Sending, application_entity
 from recontour.node.tls import client_context, server_context
 from recontour.queue.arrivals import settle
 from recontour.queue.database import notice
-from recontour.queue.jobs import Job, Jobs
+from recontour.queue.jobs import Jobs
 from recontour.queue.matching import match
 from recontour.queue.spool import Spool
-from recontour.queue.worker import RunOptions, run_next
+from recontour.queue.worker import RunOptions, run_job
 from recontour.settings import Settings, read_settings
 
 EVERY_S = 1.0
@@ -130,23 +130,16 @@ class Node:
         if job is None:
             return False
         self._audit.write("job begins", job=job.id, series=f"...{job.daily_series_uid[-8:]}")
-        destinations = [peer.ae_title for peer in self._config.peers if peer.gets]
         self._running = threading.get_ident()
         try:
             if self._stopping.is_set():
                 return True
-            run_next(self._jobs, self._settings, destinations, self._options, now)
+            run_job(self._jobs, job, self._settings, self._options, now)
         finally:
             self._running = None
-        self._tell_of(self._jobs.get(job.id), now)
+        ended = self._jobs.get(job.id)
+        self._audit.write("job ended", job=job.id, state=ended.state, light=ended.light or None)
         return True
-
-    def _tell_of(self, job: Job, now: float) -> None:
-        self._audit.write("job ended", job=job.id, state=job.state, light=job.light or None)
-        if job.state == "done" and job.light == "reject" and not self._config.send_rejected:
-            text = "its contours were rejected and not sent; look at its report"
-            with self._spool.database.changing() as changes:
-                notice(changes, "rejected", f"job {job.id}", text, now)
 
     def _tell_of_orphans(self, now: float) -> None:
         """Results that are due to a peer whom the configuration does not name any more: nobody sends them."""
@@ -206,9 +199,9 @@ def run_options(config: NodeConfig) -> RunOptions:
 
     key = Path(config.run.pseudonym_key) if config.run.pseudonym_key else None
     pseudonym_key(key)
-    wanted = {peer.ae_title: tuple(FILES[name] for name in peer.gets) for peer in config.peers if peer.gets}
+    deliver = {peer.ae_title: tuple(FILES[name] for name in peer.gets) for peer in config.peers if peer.gets}
     chosen = {organ.strip().lower(): roi for organ, roi in config.run.rois.items()}
-    return RunOptions(chosen, config.run.only, config.run.skip, key, wanted=wanted, send_rejected=config.send_rejected)
+    return RunOptions(chosen, config.run.only, config.run.skip, key, deliver, config.send_rejected)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ One round of whoever serves the queue:
 
     jobs.recover(now)                          once, at the start
     settle(spool, now, quiet_s); match(jobs, now)
-    run_next(jobs, settings, destinations)     until it returns False
+    run_next(jobs, settings, options)          until it returns False
     for delivery in jobs.due(now): ...; jobs.sent(delivery.id) or jobs.failed(delivery.id, message, now)
 
 All state is in one SQLite file (database), so that what belongs together changes together. `jobs.due(now)` claims what

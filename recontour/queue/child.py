@@ -13,14 +13,18 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from recontour.disk import is_full
 from recontour.errors import MemoryShort, OutputRefused, RecontourError
 
 REQUEST, OUTCOME = "request.json", "outcome.json"
+NO_ROOM = 75  # exit status, as sysexits.h has it: not even the outcome could be written
 RTSTRUCT, REGISTRATION, REPORT = "rtstruct.dcm", "registration.dcm", "report"
 
 
-def main(folder: Path) -> None:
-    """Runs the request in `folder`."""
+def main(folder: Path) -> int:
+    """Runs the request in `folder`; the exit status."""
+    from recontour.qa.manifest import write_text
+
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         outcome = _run(folder, json.loads((folder / REQUEST).read_text("utf-8")))
@@ -32,13 +36,13 @@ def main(folder: Path) -> None:
     except Exception as error:
         from recontour.report import failure_of
 
-        outcome = {"error": failure_of(error).found, "again": False}
-    beside = folder / f".{OUTCOME}"
-    with beside.open("w", encoding="utf-8") as file:
-        file.write(json.dumps(outcome))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(beside, folder / OUTCOME)
+        full = is_full(error)
+        outcome = {"error": "the disk is full" if full else failure_of(error).found, "again": full}
+    try:
+        write_text(folder / OUTCOME, json.dumps(outcome))
+    except OSError:
+        return NO_ROOM
+    return 0
 
 
 def _run(folder: Path, asked: dict[str, Any]) -> dict[str, Any]:
@@ -78,4 +82,4 @@ def _end_with_parent() -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    sys.exit(main(Path(sys.argv[1])))

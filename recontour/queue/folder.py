@@ -21,7 +21,7 @@ from pathlib import Path
 from recontour.disk import UMASK, sync_folder
 from recontour.errors import OutputRefused, ScanRefused
 from recontour.queue.database import notice
-from recontour.queue.jobs import Delivery, Jobs
+from recontour.queue.jobs import Delivery, Jobs, why
 from recontour.queue.spool import Kept, Spool
 
 DESTINATION = "folder"
@@ -83,13 +83,12 @@ def deliver(jobs: Jobs, out: Path, now: float, pseudonym_key: Path | None = None
     made: list[Path] = []
     for job_id, group in groupby(due, key=lambda d: d.job_id):
         files = list(group)
-        target = out / _patient(jobs, job_id, key) / _name(jobs, job_id)
         try:
+            target = out / _patient(jobs, job_id, key) / _name(jobs, job_id)
             _copy_all(files, jobs.get(job_id).folder, target)
-        except (OSError, OutputRefused) as error:
-            reason = error.found if isinstance(error, OutputRefused) else error.strerror or type(error).__name__
+        except Exception as error:  # also one that nobody foresaw: what was claimed is answered
             for delivery in files:
-                jobs.failed(delivery.id, reason, now)
+                jobs.failed(delivery.id, why(error), now)
             continue
         for delivery in files:
             jobs.sent(delivery.id)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 import time
-from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from recontour.errors import OutputRefused, UsageError
+from recontour.errors import OutputRefused, RecontourError, UsageError
 from recontour.queue.database import notice
 from recontour.queue.owner import Owner, is_gone
 from recontour.queue.spool import FORGOTTEN_S, TWO_SETS, TWO_VERSIONS, Spool
@@ -47,6 +48,15 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Result:
+    """A file that a job has left. sop_uid: "" where it is no DICOM. destinations: who gets it."""
+
+    file: Path
+    sop_uid: str
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Delivery:
     """One result for one destination. next_try: epoch s. message: why it failed last."""
 
@@ -68,9 +78,8 @@ class Jobs:
         self._database = spool.database
         self._owner = Owner(spool.folder / "owners")
         self._at_work: set[int] = set()  # jobs
-        self._untold: dict[
-            int, bool
-        ] = {}  # deliveries that could not be noted, since the disk was full: were they sent
+        self._untold: dict[int, tuple[str, float]] = {}  # delivery -> problem or "", when; not noted yet
+        self._telling = threading.Lock()
 
     def close(self) -> None:
         """What it has claimed and not finished is anyone's to recover."""
@@ -125,27 +134,27 @@ class Jobs:
         self,
         job: Job,
         light: str,
-        files: Sequence[tuple[Path, str]],
-        destinations: Iterable[str],
+        results: Sequence[Result],
         message: str = "",
-        wants: Callable[[str, Path, str], bool] = lambda destination, file, light: True,
+        warning: str = "",
     ) -> bool:
-        """Done, and its results due for every destination, in one step. files: with the SOP instance UID of each, ""
-        where it has none. wants: whether a destination gets a file of that light. False where the job was not ours any
-        more: then nothing is changed."""
+        """Done, its results due at their destinations, and a person warned, in one step. False where the job was not
+        ours any more: then nothing is changed."""
         now = time.time()
         with self._database.changing() as changes:
             sql = "UPDATE jobs SET state = 'done', light = ?, message = ?, owner = '', changed = ? "
             if not self._still_ours(changes, sql, (light, message, now), job):
                 return False
-            for file, sop_uid in files:
-                inside = file.relative_to(self.spool.folder).as_posix()
-                if sop_uid:
-                    changes.execute("INSERT OR IGNORE INTO results VALUES (?, ?)", (sop_uid, job.id))
+            for result in results:
+                inside = result.file.relative_to(self.spool.folder).as_posix()
+                if result.sop_uid:
+                    changes.execute("INSERT OR IGNORE INTO results VALUES (?, ?)", (result.sop_uid, job.id))
                 changes.executemany(
                     "INSERT INTO deliveries (job_id, file, destination, state, next_try) VALUES (?, ?, ?, 'due', ?)",
-                    [(job.id, inside, d, now) for d in dict.fromkeys(destinations) if wants(d, file, light)],
+                    [(job.id, inside, destination, now) for destination in result.destinations],
                 )
+            if warning:
+                notice(changes, "rejected", f"job {job.id}", warning, now)
         return True
 
     def fail(self, job: Job, message: str) -> bool:
@@ -195,8 +204,8 @@ class Jobs:
 
     def due(self, now: float, destination: str | None = None) -> list[Delivery]:
         """What is to be sent now, to any destination or to one, claimed for this object: to be answered with `sent` or
-        `failed`, each."""
-        self._tell_untold(now)
+        `failed`, each. Raises OutputRefused where the queue cannot be written, and then claims nothing."""
+        self._tell()
         with self._database.changing() as changes:
             sql = (
                 "SELECT * FROM deliveries WHERE state = 'due' AND next_try <= ? "
@@ -208,15 +217,14 @@ class Jobs:
         return [self._delivery(row, "sending") for row in rows]
 
     def sent(self, delivery_id: int) -> None:
-        """The destination has it."""
-        with self._remembered(delivery_id, True), self._database.changing() as changes:
-            sql = "UPDATE deliveries SET state = 'sent', message = '', owner = '', attempts = attempts + 1 WHERE id = ?"
-            changes.execute(sql, (delivery_id,))
+        """The destination has it. Where that cannot be noted, since the disk is full, it is remembered, and noted
+        before anything else is due."""
+        self._answered(delivery_id, "", time.time())
 
     def failed(self, delivery_id: int, message: str, now: float) -> None:
-        """Tried again after a pause that doubles from TRY_AGAIN_S to LONGEST_PAUSE_S; given up after MOST_TRIES."""
-        with self._remembered(delivery_id, False), self._database.changing() as changes:
-            _note_failed(changes, delivery_id, message, now)
+        """Tried again after a pause that doubles from TRY_AGAIN_S to LONGEST_PAUSE_S; given up after MOST_TRIES.
+        Remembered as what was sent."""
+        self._answered(delivery_id, message, now)
 
     def send_again(self, now: float, job_id: int | None = None) -> int:
         """A person asks for it: what was given up is due again, of all jobs or of one; how many."""
@@ -253,22 +261,20 @@ class Jobs:
                 sql = "UPDATE jobs SET state = 'ready', owner = '', changed = ? WHERE id = ? AND owner = ?"
                 changes.executemany(sql, [(now, job_id, self._owner.token) for job_id in lost])
 
-    @contextmanager
-    def _remembered(self, delivery_id: int, was_sent: bool) -> Generator[None]:
-        """What cannot be noted now is noted before anything else is sent."""
-        try:
-            yield
-        except OutputRefused:
-            self._untold[delivery_id] = was_sent
-            raise
-        self._untold.pop(delivery_id, None)
+    def _answered(self, delivery_id: int, problem: str, now: float) -> None:
+        self._untold[delivery_id] = problem, now
+        with suppress(OutputRefused):
+            self._tell()
 
-    def _tell_untold(self, now: float) -> None:
-        for delivery_id, was_sent in list(self._untold.items()):
-            if was_sent:
-                self.sent(delivery_id)
-            else:
-                self.failed(delivery_id, "what became of it could not be noted", now)
+    def _tell(self) -> None:
+        with self._telling:
+            for delivery_id, (problem, at) in list(self._untold.items()):
+                with self._database.changing() as changes:
+                    if problem:
+                        _note_failed(changes, delivery_id, problem, at)
+                    else:
+                        _note_sent(changes, delivery_id)
+                del self._untold[delivery_id]
 
     def _still_ours(self, changes: sqlite3.Connection, sql: str, values: tuple[object, ...], job: Job) -> bool:
         where = "WHERE id = ? AND state = 'running' AND owner = ? AND attempts = ?"
@@ -320,6 +326,14 @@ def _take_the_first(changes: sqlite3.Connection, job_id: int) -> None:
     changes.execute(sql, (TWO_SETS, row["structures_uid"]))
 
 
+def why(error: Exception) -> str:
+    """What `Jobs.failed` is told of an error, also of one that nobody foresaw: without identity."""
+    if isinstance(error, RecontourError):
+        return error.found
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or f"an error that should not happen ({type(error).__name__})"
+
+
 def _is_old(path: Path, now: float) -> bool:
     try:
         return now - path.stat().st_mtime > FORGOTTEN_S
@@ -345,6 +359,11 @@ def _put_back(changes: sqlite3.Connection, owner: str, now: float) -> int:
         (now, MOST_KILLS, MOST_KILLS, owner),
     )
     return sent.rowcount + ran.rowcount
+
+
+def _note_sent(changes: sqlite3.Connection, delivery_id: int) -> None:
+    sql = "UPDATE deliveries SET state = 'sent', message = '', owner = '', attempts = attempts + 1 WHERE id = ?"
+    changes.execute(sql, (delivery_id,))
 
 
 def _note_failed(changes: sqlite3.Connection, delivery_id: int, message: str, now: float) -> None:

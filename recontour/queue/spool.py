@@ -14,7 +14,6 @@ file that nobody was told of: it is not used, and the same object sent again tak
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
 import os
@@ -26,7 +25,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from recontour.disk import sync_folder
+from recontour.disk import is_full, sync_folder
 from recontour.errors import OutputRefused, RecontourError, ScanRefused
 from recontour.queue.database import Database, notice
 
@@ -207,8 +206,7 @@ class Spool:
 
 
 def _unwritable(error: OSError) -> RecontourError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    reason = "the disk is full" if full else error.strerror or type(error).__name__
+    reason = "the disk is full" if is_full(error) else error.strerror or type(error).__name__
     return OutputRefused(
         f"the queue's folder cannot be written to: {reason}", where="spool", allowed="a local disk with room"
     )

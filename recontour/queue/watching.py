@@ -66,7 +66,7 @@ class Watch:
             raise UsageError("the folder that is watched is that of the results", where="--out", allowed="another one")
         pseudonym_key(request.options.pseudonym_key)
         self._request = request
-        self._options = replace(request.options, deliver=RESULTS)  # in a folder not DICOM alone is wanted
+        self._options = replace(request.options, deliver={DESTINATION: RESULTS})
         self.spool = Spool(request.queue)
         self.jobs = Jobs(self.spool)
         self._told_jobs: dict[int, str] = {}
@@ -88,7 +88,7 @@ class Watch:
     def round(self, now: float) -> Round:
         """One job at most, one look, and what follows. Raises OutputRefused where the queue cannot be used."""
         asked = self._request
-        ran = run_next(self.jobs, asked.settings, [DESTINATION], self._options, now)
+        ran = run_next(self.jobs, asked.settings, self._options, now)
         looked = look(self.spool, asked.folder, [asked.out, asked.queue], asked.remove)
         settle(self.spool, now, asked.quiet_s)
         match(self.jobs, now)

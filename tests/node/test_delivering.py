@@ -3,6 +3,7 @@ peer, and results that are made without a run."""
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 
 from recontour.node.delivering import Delivering
 from recontour.node.service import Node
-from recontour.queue.jobs import Jobs
+from recontour.queue import jobs as jobs_module
+from recontour.queue.jobs import Jobs, Result
 from tests.node.made_node import Archive, audit_of, free_port, peer, serving, wait_until, write_config, written_by
 from tests.queue.made_queue import OTHER, ROOT, WHO, arrive, as_file, drawn_on, no_identity_in, pair
 
@@ -46,7 +48,7 @@ def finished_job(jobs: Jobs, number: int = 1, light: str = "pass") -> str:
     result = drawn_on(daily, 900 + number, SOPInstanceUID=f"{ROOT}.{900 + number}.9")
     job.folder.mkdir(parents=True)
     (job.folder / "rtstruct.dcm").write_bytes(as_file(result))
-    assert jobs.finish(job, light, [(job.folder / "rtstruct.dcm", result.SOPInstanceUID)], ["ARCHIVE"])
+    assert jobs.finish(job, light, [Result(job.folder / "rtstruct.dcm", result.SOPInstanceUID, ("ARCHIVE",))])
     return str(result.SOPInstanceUID)
 
 
@@ -194,19 +196,17 @@ def test_what_was_being_sent_when_the_node_was_stopped_is_sent_later(tmp_path: P
 def test_an_outcome_is_not_forgotten_while_the_queue_cannot_be_written(
     tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from recontour.errors import OutputRefused
-
     monkeypatch.setattr("recontour.node.service._AGAIN_S", 0.01)
     failures: list[int] = []
-    really_sent = Jobs.sent
+    really_note = jobs_module._note_sent
 
-    def sent(self: Jobs, delivery_id: int) -> None:
+    def note(changes: sqlite3.Connection, delivery_id: int) -> None:
         if len(failures) < 3:
             failures.append(delivery_id)
-            raise OutputRefused("the disk is full")
-        really_sent(self, delivery_id)
+            raise sqlite3.OperationalError("database or disk is full")
+        really_note(changes, delivery_id)
 
-    monkeypatch.setattr(Jobs, "sent", sent)
+    monkeypatch.setattr(jobs_module, "_note_sent", note)
     config = write_config(tmp_path, peer("ARCHIVE", archive.port, gets=GETS))
     with serving(config) as node:
         uid = finished_job(node._jobs)
@@ -249,6 +249,23 @@ def test_a_result_that_is_lost_from_the_disk_holds_up_no_other(tmp_path: Path, a
         node._delivering.round(time.time())
         assert states(node) == [("due", 1), ("sent", 1)]
     assert archive.received == jobs_of[1:]
+
+
+@pytest.mark.parametrize("where", ["recontour.node.sending._stored", "recontour.node.delivering.object_of"])
+def test_an_error_that_nobody_foresaw_strands_no_delivery(
+    where: str, tmp_path: Path, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise KeyError("Doe^Jonathan")
+
+    config = write_config(tmp_path, peer("ARCHIVE", archive.port, gets=GETS))
+    with serving(config) as node:
+        with monkeypatch.context() as broken:
+            broken.setattr(where, fail)
+            finished_job(node._jobs)
+            wait_until(lambda: states(node) == [("due", 1)])
+        assert "an error that should not happen (KeyError)" in messages(node).pop()
+    assert no_identity_in(written_by(tmp_path))
 
 
 def test_results_for_a_peer_that_is_not_named_any_more_are_told(tmp_path: Path, archive: Archive) -> None:

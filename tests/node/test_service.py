@@ -157,7 +157,7 @@ def test_rejected_contours_stay_here_unless_asked_for(
 ) -> None:
     config = write_config(tmp_path, peer("ALL", 104, gets=list(FILES)), send_rejected=send_rejected)
     options = run_options(read_config(config))
-    assert {name for name in FILES.values() if options.wants("ALL", Path("a", name), light)} == sent
+    assert {name for name in FILES.values() if options.destinations_of(Path("a", name), light) == ("ALL",)} == sent
 
 
 def test_what_was_given_up_is_sent_again_when_a_person_asks(tmp_path: Path) -> None:

@@ -2,9 +2,9 @@
 
     python fake_child.py MODE ATTEMPT_FOLDER
 
-works: leaves results.  dies: ends by signal 9.  dies once: only at the first attempt.  refuses, lacks: as a study that
-was refused or found no room.  hangs: says that it has begun (a file `begun` beside the spool) and waits for its parent
-to end; it must not outlive it.
+works: leaves results.  rejects: the same, of a fraction that was rejected.  dies: ends by signal 9.  dies once: only at
+the first attempt.  refuses, lacks: as a study that was refused or found no room.  hangs: says that it has begun (a file
+`begun` beside the spool) and waits for its parent to end; it must not outlive it.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def main(mode: str, folder: Path) -> None:
         (folder / "report").mkdir()
         (folder / "report" / "report.dcm").write_bytes(dicom("report", "1.2.3"))
         (folder / "rtstruct.manifest.json").write_text(json.dumps({"seen": seen, "asked": asked}))
-        outcome = {"light": "review", "message": ""}
+        outcome = {"light": "reject" if mode == "rejects" else "review", "message": ""}
     (folder / "outcome.json").write_text(json.dumps(outcome))
 
 

@@ -107,7 +107,7 @@ def test_images_that_come_after_a_run_has_begun_are_told_and_do_not_run_by_thems
     job = jobs.claim(1)
     assert job is not None
     if done:
-        jobs.finish(job, "pass", [], [])
+        jobs.finish(job, "pass", [])
     assert arrive(jobs, daily[3], at=500) == []
     assert [j.state for j in jobs.list()] == ["done" if done else "running"]
     (told,) = [n for n in status(jobs.spool).notices if n[2] == "job 1"]

@@ -12,7 +12,7 @@ import pytest
 from recontour.errors import OutputRefused, UsageError
 from recontour.queue.arrivals import settle
 from recontour.queue.folder import DESTINATION, deliver, look
-from recontour.queue.jobs import Jobs
+from recontour.queue.jobs import Jobs, Result
 from recontour.queue.status import status
 from recontour.queue.watching import Watch, WatchRequest
 from recontour.queue.worker import RunOptions
@@ -158,7 +158,7 @@ def done(jobs: Jobs, who: dict[str, str] = WHO) -> Path:
     files = [job.folder / "rtstruct.dcm", job.folder / "report" / "report.html"]
     for file in files:
         file.write_text(file.name)
-    jobs.finish(job, "pass", [(file, "") for file in files], [DESTINATION])
+    jobs.finish(job, "pass", [Result(file, "", (DESTINATION,)) for file in files])
     return job.folder
 
 
@@ -202,6 +202,17 @@ def test_a_folder_that_cannot_be_written_keeps_results_due(jobs: Jobs, tmp_path:
     assert deliver(jobs, tmp_path / "out", 2e9) == []
     os.unlink(tmp_path / "out")
     assert deliver(jobs, tmp_path / "out", 2e9) == []  # not before its pause is over
+    assert len(deliver(jobs, tmp_path / "out", 2e9 + 15)) == 1
+
+
+def test_an_error_that_nobody_foresaw_leaves_nothing_undelivered_for_ever(
+    jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done(jobs)
+    with monkeypatch.context() as patch:
+        patch.setattr("recontour.qa.pseudonym.pseudonym", lambda *_: {}["Doe^Jonathan"])
+        assert deliver(jobs, tmp_path / "out", 2e9) == []
+    assert {(d.state, d.message) for d in jobs.deliveries()} == {("due", "an error that should not happen (KeyError)")}
     assert len(deliver(jobs, tmp_path / "out", 2e9 + 15)) == 1
 
 

@@ -13,7 +13,7 @@ import pytest
 from recontour.errors import OutputRefused, UsageError
 from recontour.queue import jobs as module
 from recontour.queue.database import notice
-from recontour.queue.jobs import Job, Jobs
+from recontour.queue.jobs import Job, Jobs, Result
 from recontour.queue.matching import match
 from recontour.queue.spool import Spool
 from recontour.queue.status import status
@@ -40,7 +40,7 @@ def done(jobs: Jobs, job_id: int = 1, destinations: tuple[str, ...] = ("A", "B")
     files = [job.folder / name for name in ("rtstruct.dcm", "report.dcm")]
     for file in files:
         file.write_bytes(b"result")
-    assert jobs.finish(job, "review", [(file, f"1.2.{k}") for k, file in enumerate(files)], destinations)
+    assert jobs.finish(job, "review", [Result(file, f"1.2.{k}", destinations) for k, file in enumerate(files)])
     return files
 
 
@@ -128,13 +128,16 @@ def test_what_could_not_be_noted_on_a_full_disk_is_noted_later(three: Jobs, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(three.spool.database, "changing", full)
+        three.sent(first.id)
+        three.failed(second.id, "the peer is down", 2e9)
         with pytest.raises(OutputRefused):
-            three.sent(first.id)
-        with pytest.raises(OutputRefused):
-            three.failed(second.id, "the peer is down", 2e9)
+            three.due(2e9)
     assert {d.state for d in three.deliveries()} == {"sending"}
     assert three.due(2e9) == []
-    assert [d.state for d in three.deliveries()] == ["sent", "due"]
+    assert [(d.state, d.message, d.attempts) for d in three.deliveries()] == [
+        ("sent", "", 1),
+        ("due", "the peer is down", 1),
+    ]
     assert [d.id for d in three.due(2e9 + 15)] == [second.id]
 
 
@@ -156,7 +159,7 @@ def test_a_killed_sender_s_deliveries_are_due_again_and_those_sent_are_not(three
 def test_who_was_thought_dead_changes_nothing_any_more(three: Jobs) -> None:
     job = claimed(three)
     three.spool.database.rows("UPDATE jobs SET owner = 'somebody else' WHERE id = 1")
-    assert not three.finish(job, "pass", [], ["A"])
+    assert not three.finish(job, "pass", [Result(job.folder / "a.dcm", "1.2", ("A",))])
     assert not three.fail(job, "x") and not three.crashed(job, "x")
     assert three.get(1).state == "running" and not three.deliveries()
 

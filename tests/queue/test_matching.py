@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from recontour.errors import UsageError
-from recontour.queue.jobs import Job, Jobs
+from recontour.queue.jobs import Job, Jobs, Result
 from recontour.queue.matching import appoint, match
 from recontour.queue.status import status
 from tests.queue.made_queue import (
@@ -32,10 +33,10 @@ def only(jobs: Jobs) -> Job:
     return job
 
 
-def run(jobs: Jobs, job_id: int, files: list[tuple[Path, str]] | None = None) -> None:
+def run(jobs: Jobs, job_id: int, results: Sequence[Result] = ()) -> None:
     job = jobs.claim(job_id)
     assert job is not None
-    jobs.finish(job, "pass", files or [], ["ARCHIVE"])
+    jobs.finish(job, "pass", results)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
@@ -198,7 +199,7 @@ def test_our_own_contours_that_come_back_start_nothing(jobs: Jobs, kind: str, tm
     back = drawn_on(daily, 40, "20260106")
     result = jobs.spool.folder / "jobs" / "rtstruct.dcm"
     result.write_bytes(b"result")
-    run(jobs, 1, [(result, str(back.SOPInstanceUID) if kind == "known by its UID" else f"{ROOT}.99")])
+    run(jobs, 1, [Result(result, str(back.SOPInstanceUID) if kind == "known by its UID" else f"{ROOT}.99", ())])
     if kind in ("ours", "changed in a planning system"):
         made_by_recontour(back).Manufacturer = "recontour" if kind == "ours" else "A planning system"
     elif kind == "made from ours":

@@ -12,6 +12,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pydicom
@@ -23,13 +24,15 @@ from recontour.errors import MemoryShort, OutputRefused, RoiAmbiguous, ScanRefus
 from recontour.queue.jobs import Jobs
 from recontour.queue.matching import match
 from recontour.queue.spool import Spool
+from recontour.queue.status import status
 from recontour.queue.worker import RunOptions, run_next
 from recontour.settings import Settings
 from tests.queue.made_queue import ROOT, arrive, pair, scan
 
 FAKE = Path(__file__).with_name("fake_child.py")
 RESULTS = {"rtstruct.dcm", "registration.dcm", "report.dcm"}
-DEADLINE_S = 60
+TO_ARCHIVE = RunOptions(deliver={"ARCHIVE": ("*.dcm",)})
+DEADLINE_S = 300  # under any load; nothing waits for it
 
 
 @pytest.fixture
@@ -44,9 +47,9 @@ def child(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return lambda mode: monkeypatch.setattr(worker, "CHILD", (sys.executable, "-S", str(FAKE), mode))
 
 
-def run_all(jobs: Jobs) -> int:
+def run_all(jobs: Jobs, options: RunOptions = TO_ARCHIVE) -> int:
     count = 0
-    while run_next(jobs, Settings(method="affine"), ["ARCHIVE"]):
+    while run_next(jobs, Settings(method="affine"), options):
         count += 1
     return count
 
@@ -74,8 +77,9 @@ def test_a_job_sees_its_own_scans_alone_and_leaves_its_results(ready: Jobs, chil
 
 def test_what_is_delivered_can_be_chosen(ready: Jobs, child: Callable[[str], None]) -> None:
     child("works")
-    run_next(ready, Settings(), ["folder"], RunOptions(deliver=("*.json",)))
-    assert [d.file.name for d in ready.deliveries()] == ["rtstruct.manifest.json"]
+    run_next(ready, Settings(), RunOptions(deliver={"folder": ("*.json",), "ARCHIVE": ("report.*", "*.dcm")}))
+    found = sorted((d.destination, d.file.name) for d in ready.deliveries())
+    assert found == [*(("ARCHIVE", name) for name in sorted(RESULTS)), ("folder", "rtstruct.manifest.json")]
 
 
 @pytest.mark.parametrize(
@@ -100,7 +104,7 @@ def test_what_lacked_room_is_put_off(ready: Jobs, child: Callable[[str], None]) 
     assert run_all(ready) == 2
     assert {(j.state, j.message) for j in ready.list()} == {("ready", "a reason")}
     child("works")
-    assert run_next(ready, Settings(), ["A"], now=2e9) and ready.get(1).state == "done"
+    assert run_next(ready, Settings(), TO_ARCHIVE, now=2e9) and ready.get(1).state == "done"
 
 
 def test_a_full_disk_before_the_child_begins_puts_the_job_off(ready: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +122,12 @@ WORKER = """
     from pathlib import Path
     from recontour.queue.jobs import Jobs
     from recontour.queue.spool import Spool
+from recontour.queue.status import status
     from recontour.settings import Settings
 
     worker.CHILD = (sys.executable, "-S", sys.argv[2], sys.argv[3])
     jobs = Jobs(Spool(Path(sys.argv[1])))
-    while worker.run_next(jobs, Settings(), ["ARCHIVE"]):
+    while worker.run_next(jobs, Settings(), worker.RunOptions(deliver={"ARCHIVE": ("*.dcm",)})):
         pass
 """
 
@@ -178,11 +183,15 @@ def test_two_workers_at_once_share_the_work(jobs: Jobs) -> None:
     assert len(jobs.deliveries()) == 18
 
 
-def test_a_kill_at_any_step_of_finishing_delivers_all_or_nothing(tmp_path: Path, child: Callable[[str], None]) -> None:
-    """Between the child's end and the commit: either the job is done and all is due, or it is run again."""
+def test_a_kill_at_any_step_of_finishing_delivers_and_tells_all_or_nothing(
+    tmp_path: Path, child: Callable[[str], None]
+) -> None:
+    """Between the child's end and the commit: either the job is done, all is due and a person is told, or it is run
+    again. Contours and registration that were rejected are kept back."""
     from tests.queue.test_spool import DIED, LIVED, Steps, in_another_process
 
-    child("works")
+    child("rejects")
+    report_alone = replace(TO_ARCHIVE, send_rejected=False)
     planning, structures, daily = pair()
     for fatal in range(1, 100):
         folder = tmp_path / str(fatal)
@@ -202,18 +211,20 @@ def test_a_kill_at_any_step_of_finishing_delivers_all_or_nothing(tmp_path: Path,
                 return status
 
             worker._in_child = then_count
-            run_next(Jobs(Spool(folder)), Settings(), ["ARCHIVE"])
+            run_next(Jobs(Spool(folder)), Settings(), report_alone)
 
         ended = in_another_process(work)
         assert ended in (DIED, LIVED)
         jobs = Jobs(Spool(folder))
         jobs.recover()
         match(jobs, 1e9)
-        assert len(jobs.deliveries()) == (3 if jobs.get(1).state == "done" else 0)
-        run_all(jobs)
+        told = [row[2:] for row in status(jobs.spool).notices]
+        assert (len(jobs.deliveries()), len(told)) == ((1, 1) if jobs.get(1).state == "done" else (0, 0))
+        run_all(jobs, report_alone)
         assert jobs.get(1).state == "done" and jobs.get(1).attempts <= 2
-        assert len(jobs.deliveries()) == 3 and all(d.file.is_file() for d in jobs.deliveries())
-        assert {d.file.name for d in jobs.deliveries()} == RESULTS
+        assert [(d.file.name, d.file.is_file()) for d in jobs.deliveries()] == [("report.dcm", True)]
+        ((about, text),) = [row[2:] for row in status(jobs.spool).notices]
+        assert about == "job 1" and "rejected and not sent" in text
         jobs.close()
         jobs.spool.database.close()
         if ended == LIVED:
@@ -229,6 +240,8 @@ def test_a_kill_at_any_step_of_finishing_delivers_all_or_nothing(tmp_path: Path,
         (OutputRefused("the disk is full"), "the disk is full", True),
         (MemoryShort("8 GB are needed"), "8 GB are needed", True),
         (MemoryError(), "the memory is short", True),
+        (OSError(28, "No space left on device", "/Doe"), "the disk is full", True),
+        (OSError(5, "Input/output error", "/Doe"), "an error that should not happen (OSError", False),
         (ValueError("Doe^Jonathan"), "an error that should not happen (ValueError", False),
     ],
 )
@@ -243,11 +256,31 @@ def test_what_the_child_says_of_a_failure(
     asked = {"settings": Settings().as_dict(), "chosen_rois": {}, "only": [], "skip": [], "pseudonym_key": None,
              "planning_series": "1.2", "daily_series": "1.3", "structures": "1.4"}  # fmt: skip
     (tmp_path / "request.json").write_text(json.dumps(asked))
-    child_process.main(tmp_path)
+    assert child_process.main(tmp_path) == 0
     outcome = json.loads((tmp_path / "outcome.json").read_text())
     assert outcome["error"].startswith(words) and outcome["again"] == again
     assert "Doe" not in outcome["error"]
     assert {p.name for p in tmp_path.iterdir()} == {"request.json", "outcome.json"}
+
+
+def test_a_disk_too_full_for_the_outcome_puts_the_job_off(ready: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real child's last step is tried in this process, and what its exit status is taken for by itself."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder = ready.spool.folder / "jobs"
+    (folder / "request.json").write_text("{}")
+    with monkeypatch.context() as patch:
+        patch.setattr(child_process, "_end_with_parent", lambda: None)
+        patch.setattr("recontour.qa.manifest.os.fsync", full)
+        assert child_process.main(folder) == child_process.NO_ROOM
+    assert {p.name for p in folder.iterdir()} == {"request.json"}
+    ends = (sys.executable, "-S", "-c", f"import sys; sys.exit({child_process.NO_ROOM})")
+    monkeypatch.setattr(worker, "CHILD", ends)
+    assert run_all(ready) == 2
+    assert {(j.state, j.message) for j in ready.list()} == {("ready", "no room for what became of it")}
+    assert ready.spool.database.rows("SELECT sum(crashes), sum(retries) FROM jobs")[0][:] == (0, 2)
 
 
 def test_results_that_do_not_read_back_are_no_results(ready: Jobs, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,7 +311,7 @@ def test_a_disk_that_is_full_when_a_job_ends_loses_no_job(ready: Jobs, child: Ca
 
     database.changing = no_room  # type: ignore[method-assign]
     with pytest.raises(OutputRefused):
-        run_next(ready, Settings(), ["A"])
+        run_next(ready, Settings(), TO_ARCHIVE)
     assert ready.get(1).state == "running"
     full = False
     assert run_all(ready) == 2
