@@ -25,8 +25,8 @@ class RegionSettings:
     margin_mm: float = 30.0  # far enough for an organ to move, and for the networks to see its surroundings
 
     def __post_init__(self) -> None:
-        _between("region.spacing_mm", self.spacing_mm, 0.5, 4.0)
-        _between("region.margin_mm", self.margin_mm, 5.0, 100.0)
+        between("region.spacing_mm", self.spacing_mm, 0.5, 4.0)
+        between("region.margin_mm", self.margin_mm, 5.0, 100.0)
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,14 @@ class RefineSettings:
         if not self.window_hu[0] < self.window_hu[1]:
             raise SettingsError(f"{self.window_hu}", where="refine.window_hu", allowed="the lower value first")
         for spacing_mm in self.levels_mm:
-            _between("refine.levels_mm", spacing_mm, 0.5, 16.0)
-        _between("refine.noise_hu", self.noise_hu, 1.0, 1000.0)
-        _between("refine.outlier_hu", self.outlier_hu, 1.0, 1000.0)
-        _between("refine.window_sigma_voxels", self.window_sigma_voxels, 0.5, 10.0)
-        _between("refine.window_stride", self.window_stride, 1.0, 8.0)
-        _between("refine.knot_min_mm", self.knot_min_mm, 1.0, 50.0)
-        _between("refine.knot_voxels", self.knot_voxels, 1.0, 8.0)
-        _between("refine.bending", self.bending, 0.1, 1e6)
+            between("refine.levels_mm", spacing_mm, 0.5, 16.0)
+        between("refine.noise_hu", self.noise_hu, 1.0, 1000.0)
+        between("refine.outlier_hu", self.outlier_hu, 1.0, 1000.0)
+        between("refine.window_sigma_voxels", self.window_sigma_voxels, 0.5, 10.0)
+        between("refine.window_stride", self.window_stride, 1.0, 8.0)
+        between("refine.knot_min_mm", self.knot_min_mm, 1.0, 50.0)
+        between("refine.knot_voxels", self.knot_voxels, 1.0, 8.0)
+        between("refine.bending", self.bending, 0.1, 1e6)
 
 
 @dataclass(frozen=True)
@@ -221,6 +221,7 @@ def _like(current: Any, value: Any) -> Any:
     return tuple(cast(list[Any], value)) if isinstance(current, tuple) and isinstance(value, list) else value
 
 
-def _between(where: str, value: float, low: float, high: float) -> None:
+def between(where: str, value: float, low: float, high: float) -> None:
+    """Raises SettingsError for a value below `low` or above `high`."""
     if not low <= value <= high:
         raise SettingsError(f"{value}", where=where, allowed=f"{low} to {high}")

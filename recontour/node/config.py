@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from recontour.errors import SettingsError
-from recontour.settings import filled, read_toml
+from recontour.settings import between, filled, read_toml
 
 Result = Literal["rtstruct", "registration", "report"]
 RESULTS: tuple[Result, ...] = get_args(Result)
@@ -68,11 +68,11 @@ class Limits:
     commitment_s: float = 600.0  # from asking for storage commitment to its report
 
     def __post_init__(self) -> None:
-        _between("limits.pdu_bytes", self.pdu_bytes, 4096, 4194304)
-        _between("limits.associations", self.associations, 1, 100)
-        _between("limits.file_mb", self.file_mb, 0.1, 4096.0)
-        _between("limits.timeout_s", self.timeout_s, 1.0, 600.0)
-        _between("limits.commitment_s", self.commitment_s, 1.0, 86400.0)
+        between("limits.pdu_bytes", self.pdu_bytes, 4096, 4194304)
+        between("limits.associations", self.associations, 1, 100)
+        between("limits.file_mb", self.file_mb, 0.1, 4096.0)
+        between("limits.timeout_s", self.timeout_s, 1.0, 600.0)
+        between("limits.commitment_s", self.commitment_s, 1.0, 86400.0)
 
 
 @dataclass(frozen=True)
@@ -139,7 +139,7 @@ class NodeConfig:
     def __post_init__(self) -> None:
         _title("ae_title", self.ae_title)
         _port("port", self.port, optional=True)
-        _between("quiet_s", self.quiet_s, 1.0, 86400.0)
+        between("quiet_s", self.quiet_s, 1.0, 86400.0)
         titles = [peer.ae_title for peer in self.peers]
         if twice := sorted({title for title in titles if titles.count(title) > 1}):
             raise SettingsError(f"{', '.join(twice)} twice", where="peers", allowed="each AE title once")
@@ -203,12 +203,7 @@ def _title(where: str, title: str) -> None:
 
 
 def _port(where: str, port: int, optional: bool) -> None:
-    _between(where, port, 0 if optional else 1, _HIGHEST_PORT)
-
-
-def _between(where: str, value: float, low: float, high: float) -> None:
-    if not low <= value <= high:
-        raise SettingsError(f"{value}", where=where, allowed=f"{low} to {high}")
+    between(where, port, 0 if optional else 1, _HIGHEST_PORT)
 
 
 def _texts(where: str, values: tuple[object, ...]) -> None:
