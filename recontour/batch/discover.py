@@ -9,7 +9,6 @@ contours of a plan that is no longer treated would look right.
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,17 +61,7 @@ def discover(
             return _of_rows(cohort, ignored, on_file)
         found = find_cohort(cohort.parent, on_file=on_file, files=files_named(cohort))
         return _of_cohort(found, planning_name)
-    found = _of_cohort(find_cohort(cohort, ignored, on_file), planning_name)
-    return replace(found, omitted=(*found.omitted, *_closed(cohort)))
-
-
-def _closed(cohort: Path) -> Iterator[Omitted]:
-    """Folders that may not be looked into: whole patients may lie in them. Hidden ones are nobody's."""
-    errors: list[OSError] = []
-    for _, folders, _ in os.walk(cohort, onerror=errors.append, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-    for number, _ in enumerate(errors, 1):
-        yield Omitted(f"folder {number} of {len(errors)}", "a folder that cannot be opened")
+    return _of_cohort(find_cohort(cohort, ignored, on_file), planning_name)
 
 
 def _of_cohort(found: Cohort, planning_name: str) -> Found:

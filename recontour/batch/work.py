@@ -15,9 +15,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from recontour.batch.outcome import Outcome, failure_of
-from recontour.batch.state import outcome_on_disk, put_in_place, standing, work_folder
-from recontour.batch.task import REGISTRATION, REPORT, RTSTRUCT, ScanFiles, Task
-from recontour.dicom.cohort import CohortScan
+from recontour.batch.state import outcome_on_disk, put_in_place, work_folder
+from recontour.batch.task import REGISTRATION, REPORT, RTSTRUCT, Task
+from recontour.dicom.cohort import neighbours
 from recontour.pipeline import Stopwatch
 from recontour.settings import Settings
 from recontour.study import Planned, StudyRequest, StudyResult, check_outputs, compute, finish, load, load_planned
@@ -37,8 +37,9 @@ def do(task: Task, stopped: Callable[[], bool] = lambda: False) -> Outcome:
     so, raises Stopped. Raises nothing else."""
     began = perf_counter()
     try:
-        if standing(task) == "done":
-            return outcome_on_disk(task)
+        known = outcome_on_disk(task)
+        if known is not None and not known.failed:
+            return known
         with work_folder(task) as made:
             result = _BENCH.made(task, made, stopped)
             put_in_place(task, made)
@@ -71,8 +72,8 @@ def request_of(task: Task, made: Path) -> StudyRequest:
         planning_series=planning.series_uid,
         structures=task.structures_uid,
         structures_file=Path(task.structures_file),
-        not_planning=_beside(planning),
-        not_daily=_beside(daily),
+        not_planning=neighbours(Path(planning.folder), planning.files),
+        not_daily=neighbours(Path(daily.folder), daily.files),
         registration=made / REGISTRATION if wanted.registration else None,
         report=ReportRequest(made / REPORT, pseudonym_key=key) if wanted.report else None,
     )
@@ -91,8 +92,7 @@ class Workbench:
         request, watch = request_of(task, made), Stopwatch()
         check_outputs(request)
         _go_on(stopped)
-        with watch.stage("plan"):
-            planned = self._planned(task, request)
+        planned = self._planned(task, request, watch)
         _go_on(stopped)
         loaded = load(request, watch, planned)
         with self._computing:
@@ -101,13 +101,14 @@ class Workbench:
         _go_on(stopped)
         return finish(computed, watch)
 
-    def _planned(self, task: Task, request: StudyRequest) -> Planned:
-        """Read once for all fractions of a plan that follow each other."""
+    def _planned(self, task: Task, request: StudyRequest, watch: Stopwatch) -> Planned:
+        """Read once for all fractions of a plan that follow each other: the time is that of the one that reads it."""
         wanted = task.wanted
         key = (task.planning, task.structures_file, task.structures_uid, wanted.chosen_rois, wanted.only, wanted.skip)
         with self._reading:
             if key not in self._plans:
-                self._plans[key] = load_planned(request)
+                with watch.stage("plan"):
+                    self._plans[key] = load_planned(request)
             self._plans.move_to_end(key)
             while len(self._plans) > _PLANS_KEPT:
                 self._plans.popitem(last=False)
@@ -129,8 +130,3 @@ _BENCH = Workbench()
 def _go_on(stopped: Callable[[], bool]) -> None:
     if stopped():
         raise Stopped
-
-
-def _beside(scan: ScanFiles) -> tuple[Path, ...]:
-    """What lies among the scan's images and is not of them."""
-    return tuple(CohortScan(scan.series_uid, "", "", "", Path(scan.folder), scan.files).neighbours())

@@ -30,7 +30,8 @@ _LAST_DIGITS = 8  # of a UID: enough to find it again, and no more than that
 class LeftOut:
     """Something in the folders that is of no use, and why, in words without identity.
 
-    what: "series ...12345678", "structure set ...", "file 17" (in the order of the names), or "patient".
+    what: "series ...12345678", "structure set ...", "file 17" (in the order of the names), "folder 2" of those that
+    cannot be opened, or "patient".
     patient_id: for the caller, to put a pseudonym in its place; "" where it is not known. path: of a file.
     """
 
@@ -76,19 +77,13 @@ class CohortScan:
 
     def read(self) -> CtSeries:
         """The scan from its own files, whatever else lies among them. Raises ScanRefused, as `read_series`."""
-        return read_series(self.folder, self.series_uid, self.neighbours())
+        return read_series(self.folder, self.series_uid, neighbours(self.folder, self.files))
 
     def is_called(self, pattern: str) -> bool:
         """Whether the series description or the name of a folder it lies in is `pattern`, with * and ?, case
         ignored."""
         names = (self.description, *self.places)
         return any(fnmatchcase(name.casefold(), pattern.casefold()) for name in names)
-
-    def neighbours(self) -> list[Path]:
-        """What lies beside the scan's own files, folders whole: read_series is not to look at it."""
-        own = {self.folder / name for name in self.files}
-        around = {parent for path in own for parent in path.parents if parent.is_relative_to(self.folder)}
-        return [here / e.name for here in around for e in os.scandir(here) if here / e.name not in own | around]
 
 
 @dataclass(frozen=True)
@@ -125,12 +120,12 @@ def find_cohort(
 ) -> Cohort:
     """Every patient under `folder`; what lies under an `ignore` path is not looked at.
 
-    on_file: called with the number of files looked at so far. files: only these of `folder`, as of an index. A file or
-    a structure set that cannot be used is left out with its reason, and never stops the rest. Raises UsageError where
-    there is no such folder.
+    on_file: called with the number of files looked at so far. files: only these of `folder`, as of an index. A file, a
+    folder or a structure set that cannot be used is left out with its reason, and never stops the rest. Raises
+    UsageError where there is no such folder.
     """
     found = _Found(folder.resolve())
-    for number, path in enumerate(files_in(folder, ignore) if files is None else files, 1):
+    for number, path in enumerate(files_in(folder, ignore, found.closed) if files is None else files, 1):
         found.take(path, number)
         if on_file:
             on_file(number)
@@ -154,6 +149,13 @@ def course_of(patient: CohortPatient, planning_name: str = "", planning_uid: str
     else:
         daily = [scan for scan in others if scan.scanned > planning.scanned]
     return Course(planning, tuple(daily), tuple(scan for scan in others if scan not in daily))
+
+
+def neighbours(folder: Path, files: Iterable[str]) -> tuple[Path, ...]:
+    """What lies in `folder` beside the `files` of a scan, folders whole: read_series is not to look at it."""
+    own = {folder / name for name in files}
+    around = {parent for path in own for parent in path.parents if parent.is_relative_to(folder)}
+    return tuple(here / e.name for here in around for e in os.scandir(here) if here / e.name not in own | around)
 
 
 def short(uid: str) -> str:
@@ -209,6 +211,11 @@ class _Found:
         self.drawn: dict[_Key, _Drawn] = {}  # by PatientID and SOPInstanceUID: copies of a file count once
         self.left_out: list[LeftOut] = []
         self.others = 0
+        self.folders_closed = 0
+
+    def closed(self) -> None:
+        self.folders_closed += 1
+        self.left_out.append(LeftOut(f"folder {self.folders_closed}", "a folder that cannot be opened"))
 
     def take(self, path: Path, number: int) -> None:
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,14 +18,22 @@ STARTS_WITHOUT_PREAMBLE = tuple(bytes((group, 0, element, 0)) for group in (2, 8
 DIRECTORY = "1.2.840.10008.1.3.10"  # DICOMDIR: an index of files, holds no image
 
 
-def files_in(folder: Path, ignore: Iterable[Path] = ()) -> Iterator[Path]:
+def files_in(folder: Path, ignore: Iterable[Path] = (), on_closed: Callable[[], None] | None = None) -> Iterator[Path]:
     """Every file under `folder`, nested or not, in the order of the names; hidden ones and what lies at or under an
-    `ignore` path left out. Links are followed, each folder once. Raises UsageError where there is no such folder."""
+    `ignore` path left out. Links are followed, each folder once.
+
+    on_closed: called for each folder that cannot be opened. Raises UsageError where there is no such folder.
+    """
     if not folder.is_dir():
         found = "not a folder" if folder.exists() else "no such folder"
         raise UsageError(found, where=str(folder), allowed="a folder with DICOM files")
     left_out = {Path(p).resolve() for p in ignore}
-    for place, folders, names in os.walk(folder, followlinks=True):
+
+    def closed(error: OSError) -> None:
+        if on_closed and Path(error.filename).resolve() not in left_out:
+            on_closed()
+
+    for place, folders, names in os.walk(folder, onerror=closed, followlinks=True):
         here = Path(place).resolve()
         if here in left_out:
             folders.clear()

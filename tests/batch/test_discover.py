@@ -129,7 +129,8 @@ def test_a_folder_that_cannot_be_opened_is_told(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(os, "scandir", closed)
     found = discover(tmp_path)
     assert joined(found) == {"p": ["1"]}
-    assert reasons(found) == {"folder 1 of 1": "a folder that cannot be opened"}
+    assert reasons(found) == {"folder 1": "a folder that cannot be opened"}
+    assert not reasons(discover(tmp_path, out=tmp_path / "Doe"))
 
 
 def test_a_heap_of_all_patients_goes_on_without_a_damaged_file(tmp_path: Path) -> None:
