@@ -59,9 +59,9 @@ class ArrivedStructures:
 class Arrived:
     """One object.
 
-    digest: of all but the file meta information, which every sender writes anew. essence: of a CT image, of what it
-    shows, where, and of whom; "" for all else. position_mm: of a single slice along its normal, None where it has
-    none. scanned: "YYYYMMDDHHMMSSFFFFFF" or "". ours: whether recontour wrote it.
+    kind: "ours" for what recontour wrote and is no structure set. digest: of all but the file meta information, which
+    every sender writes anew. essence: of a CT image, of what it shows, where, and of whom; "" for all else.
+    position_mm: of a single slice along its normal, None where it has none. scanned: "YYYYMMDDHHMMSSFFFFFF" or "".
     """
 
     kind: Kind
@@ -75,7 +75,6 @@ class Arrived:
     digest: str
     essence: str = ""
     position_mm: float | None = None
-    ours: bool = False
     structures: ArrivedStructures | None = None
 
 
@@ -113,7 +112,6 @@ def _arrived(dataset: Dataset, data: bytes) -> Arrived:
         digest=_digest(data),
         essence=_essence(dataset) if kind == "ct" else "",
         position_mm=_position(dataset) if kind == "ct" else None,
-        ours=text(dataset, "Manufacturer") == "recontour",
         structures=_structures(dataset) if kind == "structures" else None,
     )
 
@@ -166,7 +164,7 @@ def _kind(dataset: Dataset) -> Kind:
         return "structures"
     if sop_class in (CT_IMAGE, *MULTI_FRAME) and text(dataset, "Modality") == "CT":
         return "localiser" if is_localiser(dataset) else "ct"
-    return "other"
+    return "ours" if text(dataset, "Manufacturer") == "recontour" else "other"
 
 
 def _digest(data: bytes) -> str:
@@ -231,12 +229,6 @@ def _algorithms(roi: Dataset) -> Iterator[str]:
 
 def _items(dataset: Dataset, keyword: str) -> list[Dataset]:
     return list(dataset.get(keyword) or [])
-
-
-def uid_of(path: Path) -> str:
-    """The SOP instance UID of a DICOM file; "" where it has none."""
-    header = read_header(path)
-    return "" if header is None else text(header, "SOPInstanceUID")
 
 
 def series_uid_of(path: Path) -> str:

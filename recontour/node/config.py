@@ -5,14 +5,13 @@ from __future__ import annotations
 import ipaddress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, cast
 
 from recontour.errors import SettingsError
+from recontour.queue.child import REGISTRATION, REPORT, RTSTRUCT
 from recontour.settings import between, filled, read_toml
 
-Result = Literal["rtstruct", "registration", "report"]
-RESULTS: tuple[Result, ...] = get_args(Result)
-FILES: dict[str, str] = {"rtstruct": "rtstruct.dcm", "registration": "registration.dcm", "report": "report.dcm"}
+FILES = {"rtstruct": RTSTRUCT, "registration": REGISTRATION, "report": f"{REPORT}.dcm"}  # what a peer may get
 
 _LONGEST_TITLE = 16  # PS3.8 9.3.2
 _HIGHEST_PORT = 65535
@@ -46,8 +45,8 @@ class Peer:
         _texts(f"{where}.addresses", self.addresses)
         for network in self.addresses:
             _network(f"{where}.addresses", network)
-        if unknown := [name for name in self.gets if name not in RESULTS]:
-            raise SettingsError(f"{unknown}", where=f"{where}.gets", allowed=", ".join(RESULTS))
+        if unknown := [name for name in self.gets if name not in FILES]:
+            raise SettingsError(f"{unknown}", where=f"{where}.gets", allowed=", ".join(FILES))
         _host(f"{where}.host", self.host)
         if self.gets and not self.port:
             raise SettingsError("no port to send to", where=f"{where}.port", allowed="the port at which it listens")

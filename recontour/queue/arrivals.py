@@ -6,10 +6,9 @@ import sqlite3
 from itertools import pairwise
 from statistics import median
 
+from recontour.dicom.stack import LARGEST_GAP
 from recontour.queue.database import notice
 from recontour.queue.spool import Spool
-
-LARGEST_GAP = 1.5  # times the median spacing, as where scans are read (dicom/stack.py)
 
 
 def settle(spool: Spool, now: float, quiet_s: float) -> list[str]:

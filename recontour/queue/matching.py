@@ -22,12 +22,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from recontour.dicom.stack import FEWEST_SLICES
 from recontour.errors import PatientMismatch, UsageError
 from recontour.queue.database import notice
 from recontour.queue.jobs import Jobs
 from recontour.queue.spool import TWO_SETS
 
-FEWEST_SLICES = 3  # as where scans are read (dicom/stack.py)
 _LATEST_RUN = ("running", "done", "failed")
 _OURS, _NO_PLAN = "made by recontour", "no plan of the patient is here"
 

@@ -20,7 +20,6 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -222,8 +221,7 @@ def _is_there(changes: sqlite3.Connection, sop_uid: str) -> bool:
     return changes.execute("SELECT 1 FROM objects WHERE sop_uid = ?", (sop_uid,)).fetchone() is not None
 
 
-def _record(changes: sqlite3.Connection, arrived: Arrived, path: str, size: int, sender: str, at: float) -> None:
-    a = arrived if arrived.kind != "other" or not arrived.ours else replace(arrived, kind="ours")
+def _record(changes: sqlite3.Connection, a: Arrived, path: str, size: int, sender: str, at: float) -> None:
     changes.execute(
         "INSERT INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (a.sop_instance_uid, a.series_uid, a.kind, a.sop_class_uid, a.digest, a.essence, path, size, a.position_mm,
