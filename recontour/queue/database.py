@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from recontour.errors import OutputRefused
@@ -56,6 +57,13 @@ CREATE TABLE IF NOT EXISTS looked_at (
 """
 
 
+def _make_private(path: Path) -> None:
+    """Names of patients are in it, whatever the folder's mode. What cannot be made or changed, SQLite tells better."""
+    with suppress(OSError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        path.chmod(0o600)  # its log and its index get the same from SQLite
+
+
 class Database:
     """A connection that threads may share; several processes may each have one."""
 
@@ -63,6 +71,7 @@ class Database:
         """Opens the file, or makes it. Raises OutputRefused where it cannot be used."""
         self._lock = threading.RLock()
         self._name = path.name
+        _make_private(path)
         with self._our_words():
             self._connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
             self._connection.row_factory = sqlite3.Row

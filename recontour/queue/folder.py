@@ -189,7 +189,8 @@ def _copy_all(files: Sequence[Delivery], base: Path, target: Path) -> None:
             sync_folder(place)
         staged.chmod(0o777 & ~UMASK)  # mkdtemp's is for its maker alone
         os.rename(staged, target)
-        sync_folder(target.parent)
+        for place in (target.parent, target.parent.parent):  # the patient's folder may be new
+            sync_folder(place)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 

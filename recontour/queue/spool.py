@@ -55,6 +55,7 @@ class Spool:
     def __init__(self, folder: Path) -> None:
         """Makes the folder, for this user alone, where there is none. Raises OutputRefused where it cannot be used."""
         self.folder = folder.absolute()
+        made = not self.folder.exists()
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name in FOLDERS:
@@ -62,6 +63,11 @@ class Spool:
         except OSError as error:
             raise _unwritable(error) from error
         self.database = Database(self.folder / "queue.db")
+        try:
+            for place in (self.folder, self.folder.parent) if made else (self.folder,):
+                sync_folder(place)
+        except OSError as error:
+            raise _unwritable(error) from error
         self._numbers = itertools.count()
         self.listening_since = 0.0  # set by Jobs.recover: a series is not quiet while nobody listened
 

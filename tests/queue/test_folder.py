@@ -162,13 +162,16 @@ def done(jobs: Jobs, who: dict[str, str] = WHO) -> Path:
     return job.folder
 
 
-def test_results_appear_together_under_a_pseudonym(jobs: Jobs, tmp_path: Path) -> None:
+def test_results_appear_together_under_a_pseudonym(jobs: Jobs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr("recontour.queue.folder.sync_folder", synced.append)
     done(jobs)
     (made,) = deliver(jobs, tmp_path / "out", 2e9)
     found = {str(p.relative_to(tmp_path / "out")) for p in (tmp_path / "out").rglob("*") if p.is_file()}
     patient = made.parent.name
     assert found == {f"{patient}/498.11.1-1/rtstruct.dcm", f"{patient}/498.11.1-1/report/report.html"}
     assert patient.startswith("P-") and no_identity_in(made)
+    assert synced[-2:] == [made.parent, tmp_path / "out"]  # both may be new
     assert deliver(jobs, tmp_path / "out", 3e9) == []
     assert {d.state for d in jobs.deliveries()} == {"sent"}
 

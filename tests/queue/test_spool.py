@@ -328,5 +328,30 @@ def test_a_spool_that_cannot_be_used_is_refused_in_one_sentence(tmp_path: Path) 
         Spool(broken)
 
 
-def test_the_folder_is_for_its_user_alone(spool: Spool) -> None:
-    assert spool.folder.stat().st_mode & 0o077 == 0
+@pytest.mark.parametrize("before", ["nothing", "an open folder", "an open database"])
+def test_the_folder_and_the_database_are_for_their_user_alone(tmp_path: Path, before: str) -> None:
+    folder = tmp_path / "spool"
+    mask = os.umask(0)
+    try:
+        if before != "nothing":
+            folder.mkdir()
+        if before == "an open database":
+            (folder / "queue.db").touch()
+        spool = Spool(folder)
+        keep(spool, scan(1, count=1))
+    finally:
+        os.umask(mask)
+    private = [*folder.glob("queue.db*"), *(path for path in folder.iterdir() if path.is_dir())]
+    assert len(private) >= 6 and not [p.name for p in private if p.stat().st_mode & 0o077]
+    assert before != "nothing" or folder.stat().st_mode & 0o077 == 0
+    spool.database.close()
+
+
+def test_new_folders_outlive_a_power_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(sys.modules["recontour.queue.spool"], "sync_folder", synced.append)
+    spool = Spool(tmp_path / "spool")
+    assert set(synced) == {tmp_path, spool.folder}
+    keep(spool, scan(1, count=1))
+    assert set(synced[2:]) == {spool.folder / "series", *(spool.folder / "series").iterdir()}
+    spool.database.close()
