@@ -6,7 +6,7 @@ All of it from journals of accuracy runs, whose contours have known errors (eval
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import hypot
 from pathlib import Path
@@ -15,27 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recontour.errors import UsageError
-from recontour.evaluate.journal import Outcome, read_journals, roi_facts
-from recontour.qa.checks import ROI_RULES, RoiFacts, judge
+from recontour.evaluate.flagged import ALARM_AIM, FLAGGED_AIM, Contour, Share, contours_of
+from recontour.evaluate.journal import read_journals
+from recontour.qa.checks import RULES, RoiFacts, findings
 from recontour.settings import QaSettings
-
-WRONG_MM, FINE_MM = 5.0, 3.0  # 95 % Hausdorff distance: wrong above the one, without doubt good up to the other
-FLAGGED_AIM, ALARM_AIM = 0.95, 0.10  # of the wrong contours at least, of the good ones at most
-
-
-@dataclass(frozen=True)
-class Contour:
-    """One contour of a journal, with what the checks know of it and how far it is off."""
-
-    method: str
-    organ: str
-    hd95_mm: float
-    facts: RoiFacts
-
-    @property
-    def wrong(self) -> bool:
-        """Whether it ought to be flagged; what is not a number ought to be."""
-        return not self.hd95_mm <= WRONG_MM
 
 
 @dataclass(frozen=True)
@@ -80,32 +63,6 @@ class Separation:
 
 
 @dataclass(frozen=True)
-class Share:
-    """How many of `count` were flagged, which is to say not passed."""
-
-    flagged: int
-    count: int
-
-    @staticmethod
-    def of(flags: Iterable[bool]) -> Share:
-        """Of every contour whether it was flagged."""
-        found = list(flags)
-        return Share(sum(found), len(found))
-
-
-@dataclass(frozen=True)
-class Flags:
-    """At the limits of the settings: the wrong contours, the good ones, and of these the fine ones; of a method and an
-    organ, "" for all of them."""
-
-    method: str
-    organ: str
-    wrong: Share
-    good: Share
-    fine: Share
-
-
-@dataclass(frozen=True)
 class RuleFlags:
     """What one rule flags at the limits of the settings; alone: wrong contours that no other rule flags."""
 
@@ -128,16 +85,6 @@ def read_contours(journals: Sequence[Path], methods: Sequence[str] = ()) -> list
     return chosen
 
 
-def contours_of(outcomes: Iterable[Outcome]) -> list[Contour]:
-    """What failed with an error has no contours: it could not be overlooked."""
-    return [
-        Contour(outcome.method, row.score.organ, row.score.hd95_mm, roi_facts(row.facts))
-        for outcome in outcomes
-        for row in outcome.organs
-        if row.facts is not None and not outcome.error
-    ]
-
-
 def separations(contours: Sequence[Contour]) -> list[Separation]:
     """Every fact that was measured of at least one wrong and one good contour, the most telling first."""
     found: list[Separation] = []
@@ -149,38 +96,15 @@ def separations(contours: Sequence[Contour]) -> list[Separation]:
     return sorted(found, key=lambda s: -s.auc)
 
 
-def flags(contours: Sequence[Contour], settings: QaSettings) -> list[Flags]:
-    """For every method each organ, then all together; both in the order in which they come."""
-    flagged = [judge(c.facts, settings).light != "pass" for c in contours]
-    found: list[Flags] = []
-    for method in dict.fromkeys(c.method for c in contours):
-        mine = [(c, f) for c, f in zip(contours, flagged, strict=True) if c.method == method]
-        for organ in (*dict.fromkeys(c.organ for c, _ in mine), ""):
-            these = [(c, f) for c, f in mine if organ in (c.organ, "")]
-            wrong, good = (Share.of(f for c, f in these if c.wrong == which) for which in (True, False))
-            fine = Share.of(f for c, f in these if c.hd95_mm <= FINE_MM)
-            found.append(Flags(method, organ, wrong, good, fine))
-    return found
-
-
 def rule_flags(contours: Sequence[Contour], settings: QaSettings) -> list[RuleFlags]:
     """Every rule that flags anything, in the order in which they are asked."""
-    by_rule: Mapping[str, list[bool]] = {
-        rule.__name__.strip("_"): [
-            rule(c.facts, settings, settings.limits_for(c.facts.organ)) is not None if _whole(c.facts) else False
-            for c in contours
-        ]
-        for rule in ROI_RULES
-    }
-    counts = np.sum([hits for hits in by_rule.values()], axis=0)
+    hits = [(c.wrong, findings(c.facts, settings)) for c in contours]
     found: list[RuleFlags] = []
-    for name, hits in by_rule.items():
-        wrong, good = (
-            Share.of(hit for hit, c in zip(hits, contours, strict=True) if c.wrong == which) for which in (True, False)
-        )
-        alone = sum(hit and c.wrong and n == 1 for hit, c, n in zip(hits, contours, counts, strict=True))
+    for rule in RULES:
+        wrong, good = (Share.of(rule in of for is_wrong, of in hits if is_wrong == which) for which in (True, False))
         if wrong.flagged or good.flagged:
-            found.append(RuleFlags(name, wrong, good, alone))
+            alone = sum(is_wrong and set(of) == {rule} for is_wrong, of in hits)
+            found.append(RuleFlags(rule, wrong, good, alone))
     return found
 
 
@@ -208,7 +132,3 @@ def _separation(fact: Fact, wrong: NDArray[np.float64], good: NDArray[np.float64
 def _factor(ratio: float) -> float:
     """Twice as much and half as much are equally far from 1."""
     return math.inf if ratio <= 0 else max(ratio, 1 / ratio)
-
-
-def _whole(facts: RoiFacts) -> bool:
-    return facts.before_ml > 0 and facts.after_ml > 0

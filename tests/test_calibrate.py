@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from recontour.calibrate import Contour, contours_of, flags, read_contours, rule_flags, separations
+from recontour.calibrate import read_contours, rule_flags, separations
 from recontour.errors import UsageError
+from recontour.evaluate.flagged import Contour
 from recontour.evaluate.journal import OrganOutcome, Outcome, append_outcome
 from recontour.evaluate.scores import Score
 from recontour.qa.checks import RoiFacts
@@ -66,30 +67,15 @@ def test_a_fact_that_was_not_measured_separates_nothing() -> None:
     assert "image match" not in [s.fact.name for s in separations(contours)]
 
 
-def test_flags_at_the_limits_by_method_and_organ() -> None:
-    contours = [
-        contour(6.0, edge_p95_mm=8.0),
-        contour(7.0),
-        contour(float("inf"), after_ml=0.0),
-        contour(4.0, edge_p95_mm=5.0),
-        contour(2.0),
-        contour(2.0, "theirs", "rectum"),
-    ]
-    mine, together, theirs, _ = flags(contours, QaSettings())
-    assert (mine.method, mine.organ, together.organ, theirs.organ) == ("ours", "prostate", "", "rectum")
-    assert mine == replace(together, organ="prostate")
-    assert [(s.flagged, s.count) for s in (mine.wrong, mine.good, mine.fine)] == [(2, 3), (1, 2), (0, 1)]
-    assert (theirs.wrong.count, theirs.good.count) == (0, 1)
-
-
 def test_what_each_rule_flags_and_which_of_it_no_other_does() -> None:
     contours = [
         contour(9.0, edge_p95_mm=8.0, image_match=0.1),
         contour(9.0, edge_p95_mm=8.0),
         contour(1.0, touches_border=True),
+        contour(float("inf"), after_ml=0.0, edge_p95_mm=8.0),
     ]
     found = {r.rule: (r.wrong.flagged, r.good.flagged, r.alone) for r in rule_flags(contours, QaSettings())}
-    assert found == {"edges": (2, 0, 1), "match": (1, 0, 0), "border": (0, 1, 0)}
+    assert found == {"lost": (1, 0, 1), "edges": (2, 0, 1), "match": (1, 0, 0), "border": (0, 1, 0)}
 
 
 def test_journals_are_read_without_rivals_and_failures(tmp_path: Path) -> None:
@@ -111,8 +97,3 @@ def test_journals_are_read_without_rivals_and_failures(tmp_path: Path) -> None:
         read_contours([journal], ["elastix"])
     with pytest.raises(UsageError, match="no such journal"):
         read_contours([tmp_path / "none.jsonl"])
-
-
-def test_not_a_number_is_wrong() -> None:
-    assert contour(float("nan")).wrong
-    assert contours_of([]) == []

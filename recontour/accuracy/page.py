@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import indent
 
 from recontour.accuracy import plots
-from recontour.accuracy.failures import BAD_MM, detection_table, detections
+from recontour.accuracy.command import command_of
 from recontour.accuracy.filling import filling_table
 from recontour.accuracy.rows import DICE, HD95, MSD, groups_of, ordered, slug
 from recontour.accuracy.summary import aims_of, compared, summary_of
-from recontour.accuracy.tables import csv_of, field_table, measure_table, time_table
+from recontour.accuracy.tables import csv_of, field_table, flags_table, measure_table, time_table
+from recontour.evaluate.flagged import WRONG_MM, contours_of, flags
 from recontour.evaluate.journal import Outcome
 from recontour.qa.manifest import write_text
 from recontour.settings import QaSettings
@@ -41,7 +43,9 @@ def write_page(outcomes: Sequence[Outcome], out: Path, limits: QaSettings, journ
     """
     rows, images = ordered(outcomes), _Images(out)
     groups = groups_of(rows)
-    parts = [_INTRODUCTION.format(first=FIRST_TEST_SEED, where=_where(rows, journals)), "## In short"]
+    command = indent(command_of(rows, out.name), "    ")
+    about = _INTRODUCTION.format(first=FIRST_TEST_SEED, where=_where(rows, journals), command=command)
+    parts = [about, "## In short"]
     parts += [_summary(group, members, images) for group, members in groups.items()]
     aims = aims_of(rows)
     if aims:
@@ -76,11 +80,11 @@ def _group(group: str, members: Sequence[Outcome], images: _Images) -> str:
 
 
 def _failures(rows: Sequence[Outcome], limits: QaSettings, images: _Images) -> str:
-    found = detections(rows, limits)
+    found = flags(contours_of(rows), limits)
     if not found:
         return ""
-    plots.detection_plot(found, images.path("failures"))
-    return f"{_FAILURES}\n\n{images.link('failures')}\n\n{detection_table(found)}"
+    plots.flags_plot(found, images.path("failures"))
+    return f"{_FAILURES}\n\n{images.link('failures')}\n\n{flags_table(found)}"
 
 
 def _filling(groups: dict[str, list[Outcome]], images: _Images) -> str:
@@ -123,8 +127,7 @@ The CSV beside this file has every pair, the journal (.jsonl) all that was measu
 --from-journal` makes this page anew from it and runs nothing. To repeat all of it, which takes hours and goes on where
 it was stopped (`--roi ORGAN=ROI` where the plan's names do not tell which ROIs are meant):
 
-    recontour accuracy accuracy.md --planning PLANNING --method refine --method network --method network+refine \\
-        --personal-minutes 20
+{command}
 
 What this is: **accuracy on known motions of CT, not accuracy on patients.** A planning scan, made or real, is
 moved by a known smooth field (bladder and rectal filling, prostate shift and turn, set-up, another scanner, fresh
@@ -157,7 +160,7 @@ men, other scanners, contours of people: a figure to aim at, no rival), and besi
 
 _FAILURES = f"""## Knowing when it fails
 
-A contour is wrong here if its 95 % Hausdorff distance to the truth is above {BAD_MM:g} mm, and good up to that; it is
+A contour is wrong here if its 95 % Hausdorff distance to the truth is above {WRONG_MM:g} mm, and good up to that; it is
 flagged if its light is not "pass" ([qa.md](qa.md)). All pairs together. Judged by the limits of this version from what
 was measured. Aimed at (the lines in the plot): at least
 95 % of the wrong ones, at most 10 % of the good ones."""

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 import numpy as np
 
-from recontour.accuracy.failures import ALARM_AIM, FLAG_AIM, Detection
 from recontour.accuracy.filling import Point, binned, median_mm, points, rivals_shown
 from recontour.accuracy.rows import methods_of, named, organ_rows, organs_of
 from recontour.accuracy.summary import STATISTICS, Comparison, best_own
+from recontour.evaluate.flagged import ALARM_AIM, FLAGGED_AIM, Flags
 from recontour.evaluate.journal import OrganOutcome, Outcome
 from recontour.evaluate.plots import COLOURS, FEWEST_FOR_A_BOX, figure_of, style
 from recontour.evaluate.scores import Measure
@@ -93,17 +93,17 @@ def summary_plot(rows: Sequence[Comparison], path: Path) -> None:
         _save(figure, path)
 
 
-def detection_plot(found: Sequence[Detection], path: Path) -> None:
+def flags_plot(found: Sequence[Flags], path: Path) -> None:
     """What share of wrong and of good contours was flagged; dashed, dotted: what is aimed at for either."""
-    names = [f"{d.method.removeprefix('recontour ')}, {named(d.organ) or 'all organs'}" for d in found]
+    names = [f"{f.method.removeprefix('recontour ')}, {named(f.organ) or 'all organs'}" for f in found]
     with style():
         figure = figure_of(_FRAME + _PER_METHOD * len(found))
         axes = figure.subplots()
-        wrong = [(100 * d.bad_flagged / d.bad, place) for place, d in enumerate(found) if d.bad]
-        good = [(100 * d.good_flagged / d.good, place) for place, d in enumerate(found) if d.good]
+        wrong = [(100 * f.wrong.flagged / f.wrong.count, place) for place, f in enumerate(found) if f.wrong.count]
+        good = [(100 * f.good.flagged / f.good.count, place) for place, f in enumerate(found) if f.good.count]
         axes.plot(*_columns(wrong), "o", color=COLOURS[2], label="wrong contours", markersize=5, **_POINT)
         axes.plot(*_columns(good), "s", color=COLOURS[5], label="good contours", markersize=5, **_POINT)
-        axes.axvline(100 * FLAG_AIM, color=COLOURS[2], linewidth=0.8, linestyle="--")
+        axes.axvline(100 * FLAGGED_AIM, color=COLOURS[2], linewidth=0.8, linestyle="--")
         axes.axvline(100 * ALARM_AIM, color=COLOURS[5], linewidth=0.8, linestyle=":")
         axes.set_xlim(-2, 102)
         axes.set_xlabel("flagged, %")

@@ -11,6 +11,7 @@ from dataclasses import asdict, fields
 import numpy as np
 
 from recontour.accuracy.rows import methods_of, named, organ_rows, organs_of, scores
+from recontour.evaluate.flagged import Flags, Share
 from recontour.evaluate.journal import Outcome
 from recontour.evaluate.scores import Measure, Score, summarise
 
@@ -66,6 +67,23 @@ def time_table(outcomes: Sequence[Outcome]) -> str:
     return markdown_table(["method", "n", "median s", "mean s", "worst s", "failed"], rows)
 
 
+def flags_table(found: Iterable[Flags]) -> str:
+    """Per method and organ how many contours were wrong and good, and how many of each the checks flagged."""
+    heads = ["method", "organ", "wrong", "of them flagged", "good", "of them flagged"]
+    rows = [
+        [
+            f.method,
+            named(f.organ) or "all organs",
+            str(f.wrong.count),
+            _share(f.wrong),
+            str(f.good.count),
+            _share(f.good),
+        ]
+        for f in found
+    ]
+    return markdown_table(heads, rows)
+
+
 def csv_of(outcomes: Iterable[Outcome]) -> str:
     """One line for each pair, method and organ."""
     text = io.StringIO()
@@ -105,3 +123,7 @@ def _seconds(values: Sequence[float]) -> list[str]:
 
 def _plain(value: str | float | None) -> str:
     return "" if value is None else value if isinstance(value, str) else f"{value:.4f}"
+
+
+def _share(share: Share) -> str:
+    return f"{share.flagged} ({share.flagged / share.count:.0%})" if share.count else "none"

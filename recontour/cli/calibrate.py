@@ -11,7 +11,8 @@ from recontour.cli.app import app
 from recontour.cli.screen import chosen_settings, table
 
 if TYPE_CHECKING:
-    from recontour.calibrate import Flags, RuleFlags, Separation, Share
+    from recontour.calibrate import RuleFlags, Separation
+    from recontour.evaluate.flagged import Flags, Share
 
 
 @app.command()
@@ -25,7 +26,8 @@ def calibrate(
     A contour is wrong where its 95 % Hausdorff distance is above 5 mm. Nothing is run anew: the journal holds all that
     the checks measured.
     """
-    from recontour.calibrate import flags, read_contours, rule_flags, separations
+    from recontour.calibrate import read_contours, rule_flags, separations
+    from recontour.evaluate.flagged import flags
 
     limits = chosen_settings(settings, None, None, None).qa
     contours = read_contours(journals, method or [])

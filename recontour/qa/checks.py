@@ -91,11 +91,17 @@ class Finding:
 
 def judge(facts: RoiFacts, settings: QaSettings) -> Verdict:
     """The verdict on one ROI. An ROI that was lost is judged by that alone."""
+    return _verdict(findings(facts, settings).values())
+
+
+def findings(facts: RoiFacts, settings: QaSettings) -> dict[str, Finding]:
+    """Rule (of RULES) -> what it found, for those that did not pass; of an ROI that was lost that alone."""
     lost = _lost(facts)
     if lost:
-        return _verdict([lost])
+        return {_LOST: lost}
     limits = settings.limits_for(facts.organ)
-    return _verdict(rule(facts, settings, limits) for rule in ROI_RULES)
+    asked = {name: rule(facts, settings, limits) for name, rule in _ROI_RULES.items()}
+    return {name: found for name, found in asked.items() if found}
 
 
 def judge_study(facts: StudyFacts, rois: Iterable[Verdict], settings: QaSettings) -> Verdict:
@@ -161,33 +167,21 @@ def _folding(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Find
 
 
 def _disagreement(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
-    if facts.disagreement_mm is None:
-        return None
-    light = _above(facts.disagreement_mm, settings.disagreement_review_mm, settings.disagreement_reject_mm)
-    limit = settings.disagreement_reject_mm if light == "reject" else settings.disagreement_review_mm
-    d = _decimals(facts.disagreement_mm, limit, least=1)
-    apart = f"The carried-over and the newly found contour are {facts.disagreement_mm:.{d}f} mm apart on average"
-    return _found(light, f"{apart}; {limit:.{d}f} mm is allowed.")
+    limit = settings.disagreement_review_mm, settings.disagreement_reject_mm
+    apart = "The carried-over and the newly found contour are {value} mm apart on average; {limit} mm is allowed."
+    return _beyond(_above, facts.disagreement_mm, limit, apart, least=1)
 
 
 def _edges(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
-    if facts.edge_p95_mm is None:
-        return None
-    light = _above(facts.edge_p95_mm, settings.edges_review_mm, settings.edges_reject_mm)
-    limit = settings.edges_reject_mm if light == "reject" else settings.edges_review_mm
-    d = _decimals(facts.edge_p95_mm, limit, least=1)
-    off = f"The daily scan's edge lies {facts.edge_p95_mm:.{d}f} mm off this contour at its worst twentieth"
-    return _found(light, f"{off}; {limit:.{d}f} mm is allowed.")
+    limit = settings.edges_review_mm, settings.edges_reject_mm
+    off = "The daily scan's edge lies {value} mm off this contour at its worst twentieth; {limit} mm is allowed."
+    return _beyond(_above, facts.edge_p95_mm, limit, off, least=1)
 
 
 def _match(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
-    if facts.image_match is None:
-        return None
-    light = _below(facts.image_match, settings.match_review, settings.match_reject)
-    limit = settings.match_reject if light == "reject" else settings.match_review
-    d = _decimals(facts.image_match, limit, least=2)
-    looks = f"Around it the warped planning scan resembles the daily scan by {facts.image_match:.{d}f} (correlation)"
-    return _found(light, f"{looks}; {limit:.{d}f} is required.")
+    limit = settings.match_review, settings.match_reject
+    looks = "Around it the warped planning scan resembles the daily scan by {value} (correlation); {limit} is required."
+    return _beyond(_below, facts.image_match, limit, looks, least=2)
 
 
 def _border(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Finding | None:
@@ -216,29 +210,27 @@ def _order(facts: RoiFacts, settings: QaSettings, limits: OrganLimits) -> Findin
 
 
 RoiRule = Callable[[RoiFacts, QaSettings, OrganLimits], Finding | None]
-ROI_RULES: tuple[RoiRule, ...] = (
-    _volume,
-    _shift,
-    _stretch,
-    _folding,
-    _disagreement,
-    _edges,
-    _match,
-    _border,
-    _view,
-    _order,
-    _parts,
-)
+_ROI_RULES: dict[str, RoiRule] = {
+    "volume": _volume,
+    "shift": _shift,
+    "stretch": _stretch,
+    "folding": _folding,
+    "disagreement": _disagreement,
+    "edges": _edges,
+    "match": _match,
+    "border": _border,
+    "view": _view,
+    "order": _order,
+    "parts": _parts,
+}
+_LOST = "lost"
+RULES = (_LOST, *_ROI_RULES)  # all that an ROI is asked for, in this order
 
 
 def _alignment(facts: StudyFacts, settings: QaSettings) -> Finding | None:
-    if facts.alignment_match is None:
-        return None
-    light = _below(facts.alignment_match, settings.alignment_review, settings.alignment_reject)
-    limit = settings.alignment_reject if light == "reject" else settings.alignment_review
-    d = _decimals(facts.alignment_match, limit, least=2)
-    looks = f"After alignment the two scans resemble each other by {facts.alignment_match:.{d}f} (correlation)"
-    return _found(light, f"{looks}; {limit:.{d}f} is required.")
+    limit = settings.alignment_review, settings.alignment_reject
+    looks = "After alignment the two scans resemble each other by {value} (correlation); {limit} is required."
+    return _beyond(_below, facts.alignment_match, limit, looks, least=2)
 
 
 def _rotation(facts: StudyFacts, settings: QaSettings) -> Finding | None:
@@ -282,6 +274,23 @@ def _metal(facts: StudyFacts, settings: QaSettings) -> Finding | None:
 
 StudyRule = Callable[[StudyFacts, QaSettings], Finding | None]
 STUDY_RULES: tuple[StudyRule, ...] = (_patient, _alignment, _rotation, _scale, _unlike, _metal, _left_out)
+
+
+def _beyond(
+    light_of: Callable[[float, float, float], Light],
+    value: float | None,
+    limits: tuple[float, float],
+    words: str,
+    least: int,
+) -> Finding | None:
+    """limits: review, reject. words: with {value} and {limit}, which get `least` decimals or more. None: nothing was
+    measured."""
+    if value is None:
+        return None
+    light = light_of(value, *limits)
+    limit = limits[light == "reject"]
+    d = _decimals(value, limit, least=least)
+    return _found(light, words.format(value=f"{value:.{d}f}", limit=f"{limit:.{d}f}"))
 
 
 def _found(light: Light, reason: str) -> Finding | None:

@@ -57,6 +57,7 @@ def test_what_the_page_says(tmp_path: Path) -> None:
     text = (tmp_path / "accuracy.md").read_text()
     assert "## phantoms: 6 pairs of 2 men" in text
     assert "One method after the other, in one process. Machine: 2 cores." in text
+    assert "    recontour accuracy accuracy.md --phantoms 2 --fractions-per-man 3 --planning PLANNING --days 6" in text
     assert "No elastix to compare with was run on these pairs." in text
     assert text.index("## In short") < text.index("## phantoms: 6") < text.index("## real scan, moved: 6")
     assert text.index("## Knowing when it fails") < text.index("## Bladder filling")
