@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -165,24 +165,31 @@ def load(request: StudyRequest, watch: Stopwatch, planned: Planned | None = None
     """
     from recontour.dicom.references import check_two_scans
 
-    with watch.stage("read"):
-        with ThreadPoolExecutor(2) as pool:
-            reading = pool.submit(_read_daily, request)
-            scan = planned.scan if planned else _read_planning(request)
-            daily = reading.result()
-        same_patient = _same_patient(scan, daily, request.allow_different_patients)
-        check_two_scans(scan.identity, daily.identity)
-        notes = _notes_on_model(scan, request)
-        drawn = planned or _read_drawn(request, scan)
-    with watch.stage("shapes"):
-        side = drawn if isinstance(drawn, Planned) else _with_shapes(scan, drawn)
-    return Loaded(request, side, daily, same_patient, notes)
+    with watch.stage("read"), ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(_read_daily, request)
+        side = planned or load_planned(request)
+        daily = reading.result()
+    same_patient = _same_patient(side.scan, daily, request.allow_different_patients)
+    check_two_scans(side.scan.identity, daily.identity)
+    return Loaded(request, side, daily, same_patient, _notes_on_model(side.scan, request))
 
 
 def load_planned(request: StudyRequest) -> Planned:
     """The planning side alone. Raises UsageError, ScanRefused, StructuresRefused, RoiAmbiguous, PatientMismatch."""
-    scan = _read_planning(request)
-    return _with_shapes(scan, _read_drawn(request, scan))
+    from recontour.dicom.names import match_organs
+    from recontour.dicom.selection import select_rois
+    from recontour.dicom.series import read_series
+    from recontour.dicom.structures import read_structures
+
+    beside = [*_nested(request.daily, request.planning), *request.not_planning]
+    scan = read_series(request.planning, request.planning_series, beside)
+    place, ignored = (request.structures_file, ()) if request.structures_file else (request.planning, beside)
+    structures = read_structures(place, scan, request.structures, ignored, request.allow_different_patients)
+    chosen = select_rois(structures.rois, request.only, request.skip)
+    by_organ = match_organs([roi.name for roi in chosen.taken], request.chosen_rois)
+    organs = {name: str(organ) for organ, name in by_organ.items()}
+    rois = tuple(chosen.taken)
+    return Planned(scan, structures, rois, organs, chosen.left_out, _shapes(scan, rois, organs))
 
 
 def compute(loaded: Loaded, watch: Stopwatch, model: ReleasedModel | None = None) -> Computed:
@@ -239,12 +246,6 @@ def load_libraries(settings: Settings) -> None:
         choose_device(settings.device)
 
 
-def _read_planning(request: StudyRequest) -> CtSeries:
-    from recontour.dicom.series import read_series
-
-    return read_series(request.planning, request.planning_series, _not_planning(request))
-
-
 def _read_daily(request: StudyRequest) -> CtSeries:
     from recontour.dicom.series import read_series
 
@@ -252,43 +253,15 @@ def _read_daily(request: StudyRequest) -> CtSeries:
     return read_series(request.daily, request.daily_series, ignored)
 
 
-def _not_planning(request: StudyRequest) -> list[Path]:
-    return [*_nested(request.daily, request.planning), *request.not_planning]
-
-
-@dataclass(frozen=True, eq=False)
-class _Drawn:
-    structures: StructureSet
-    rois: tuple[Roi, ...]
-    organs: dict[str, str]
-    left_out: dict[str, str]
-
-
-def _read_drawn(request: StudyRequest, scan: CtSeries) -> _Drawn:
-    """The structure set of the planning scan, and which of its ROIs are brought over."""
-    from recontour.dicom.names import match_organs
-    from recontour.dicom.selection import select_rois
-    from recontour.dicom.structures import read_structures
-
-    place = request.structures_file or request.planning
-    ignored = _not_planning(request) if request.structures_file is None else ()
-    structures = read_structures(place, scan, request.structures, ignored, request.allow_different_patients)
-    chosen = select_rois(structures.rois, request.only, request.skip)
-    organs = match_organs([roi.name for roi in chosen.taken], request.chosen_rois)
-    by_roi = {name: str(organ) for organ, name in organs.items()}
-    return _Drawn(structures, tuple(chosen.taken), by_roi, chosen.left_out)
-
-
-def _with_shapes(scan: CtSeries, drawn: _Drawn) -> Planned:
+def _shapes(scan: CtSeries, rois: Sequence[Roi], organs: Mapping[str, str]) -> tuple[PlannedRoi, ...]:
     """Every ROI as a level set on its own tight grid along the planning slices."""
     from recontour.dicom.shapes import level_set_of
 
     def shape(roi: Roi) -> PlannedRoi:
-        return PlannedRoi(roi.name, level_set_of(roi, scan), drawn.organs.get(roi.name, ""))
+        return PlannedRoi(roi.name, level_set_of(roi, scan), organs.get(roi.name, ""))
 
     with ThreadPoolExecutor(2) as pool:
-        shapes = tuple(pool.map(shape, drawn.rois))
-    return Planned(scan, drawn.structures, drawn.rois, drawn.organs, drawn.left_out, shapes)
+        return tuple(pool.map(shape, rois))
 
 
 def _notes_on_model(planning: CtSeries, request: StudyRequest) -> tuple[str, ...]:
