@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from recontour.accuracy.rows import methods_of, named, on_pairs_of, organs_of, strongest_elastix
-from recontour.accuracy.tables import markdown_table, number
+from recontour.accuracy.tables import number
 from recontour.evaluate.journal import Outcome
+from recontour.evaluate.markdown import markdown_table
 
 EDGES = (0.0, 0.5, 0.75, 4 / 3, 2.0, math.inf)  # of the bladder's volume ratio, daily over planned
 BINS = ("below 0.5", "0.5 to 0.75", "0.75 to 1.33", "1.33 to 2", "2 and more")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -64,7 +65,7 @@ def _made(seed: int, days: int) -> Man:
         truth = replace(moved, level_sets={roi: moved.level_sets[roi] for roi in _ORGANS})
         return Pair(PHANTOMS, planning, planned, _ORGANS, truth, name)
 
-    return Man(name, {f"{name} day {day}": _bound(make, day) for day in range(1, days + 1)}, seed)
+    return Man(name, {f"{name} day {day}": partial(make, day) for day in range(1, days + 1)}, seed)
 
 
 def _scanned(folder: Path, chosen: dict[str, str], days: int) -> Man:
@@ -78,7 +79,7 @@ def _scanned(folder: Path, chosen: dict[str, str], days: int) -> Man:
         return Pair(REAL, planning, shapes, organs, moved_pair(planning, shapes, seed, by_organ)[2], REAL_MAN)
 
     seeds = range(FIRST_TEST_SEED, FIRST_TEST_SEED + days)
-    return Man(REAL_MAN, {f"{REAL_MAN} {seed}": _bound(make, seed) for seed in seeds})
+    return Man(REAL_MAN, {f"{REAL_MAN} {seed}": partial(make, seed) for seed in seeds})
 
 
 def _read(folder: Path, chosen: dict[str, str]) -> tuple[Volume, dict[str, LevelSet], dict[str, str]]:
@@ -92,7 +93,3 @@ def _read(folder: Path, chosen: dict[str, str]) -> tuple[Volume, dict[str, Level
     closed = [roi for roi in read_structures(folder, series).rois if roi.kind == "closed_planar"]
     organs = {name: str(organ) for organ, name in match_organs([roi.name for roi in closed], chosen).items()}
     return series.volume, shapes_of([roi for roi in closed if roi.name in organs], series), organs
-
-
-def _bound(make: Callable[[int], Pair], number: int) -> Callable[[], Pair]:
-    return lambda: make(number)

@@ -116,7 +116,7 @@ def filling_plot(outcomes: Sequence[Outcome], path: Path) -> None:
     """MSD against the bladder's volume ratio, a panel for each organ: the affine, the strongest elastix and the best of
     recontour's methods, with the medians of the table's ranges; grey from half to twice as full."""
     organs = organs_of(outcomes)
-    methods = [*rivals_shown(outcomes), *best_own(outcomes)]
+    methods = [name for name in (*rivals_shown(outcomes), best_own(outcomes)) if name]
     with style():
         figure = figure_of(2.7)
         panels = np.atleast_1d(figure.subplots(1, len(organs), sharex=True, sharey=True))

@@ -19,8 +19,9 @@ from recontour.accuracy.rows import (
     scores,
     strongest_elastix,
 )
-from recontour.accuracy.tables import markdown_table, number
+from recontour.accuracy.tables import number
 from recontour.evaluate.journal import Outcome
+from recontour.evaluate.markdown import markdown_table
 from recontour.evaluate.scores import summarise
 
 STATISTICS = ("median", "mean", "worst")
@@ -54,12 +55,12 @@ def compared(outcomes: Sequence[Outcome]) -> list[Comparison]:
     return found
 
 
-def best_own(outcomes: Sequence[Outcome]) -> list[str]:
+def best_own(outcomes: Sequence[Outcome]) -> str | None:
     """The one of recontour's methods that was run on all pairs and has the lowest mean over the organs of the median
-    MSD; nothing where there is none."""
+    MSD; None where there is none."""
     pairs = len({o.pair for o in outcomes})
     whole = [m for m in methods_of(outcomes, own=True) if sum(o.method == m for o in outcomes) == pairs]
-    return [min(whole, key=lambda name: mean_of_medians(outcomes, name))] if whole else []
+    return min(whole, key=lambda name: mean_of_medians(outcomes, name), default=None)
 
 
 def summary_of(outcomes: Sequence[Outcome]) -> str:

@@ -13,13 +13,8 @@ import numpy as np
 from recontour.accuracy.rows import methods_of, named, organ_rows, organs_of, scores
 from recontour.evaluate.flagged import Flags, Share
 from recontour.evaluate.journal import Outcome
+from recontour.evaluate.markdown import markdown_table
 from recontour.evaluate.scores import Measure, Score, summarise
-
-
-def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """With a line's end."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
 def measure_table(outcomes: Sequence[Outcome], measure: Measure) -> str:

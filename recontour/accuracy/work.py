@@ -58,7 +58,7 @@ def _run(
     for man in men(request):
         methods = shared | (_personal(man, request, say) if _wanted(man, request) else {})
         tasks |= {name: Task(make, methods) for name, make in man.days.items()}
-    _warm_up(request)
+    _warm_up()
     others = [path for path in request.journals if path != request.journal]
     return run_accuracy(tasks, request.journal, _machine(request), on_outcome, others)
 
@@ -91,7 +91,7 @@ def rival_method(name: str) -> Method:
     return Method(run)
 
 
-def _released(settings: Settings) -> Callable[[Case], ReleasedModel | None]:
+def _released(settings: Settings) -> Callable[[], ReleasedModel | None]:
     """The model of the settings, opened once; None for a method without a network."""
 
     @cache
@@ -100,7 +100,7 @@ def _released(settings: Settings) -> Callable[[Case], ReleasedModel | None]:
 
         return open_model(settings.model) if "network" in settings.method else None
 
-    return lambda case: opened()
+    return opened
 
 
 def _wanted(man: Man, request: AccuracyRequest) -> bool:
@@ -117,7 +117,7 @@ def _personal(man: Man, request: AccuracyRequest, say: Callable[[str], None] | N
         def made() -> tuple[ReleasedModel, str]:
             return personal_model(man, request, settings, say)
 
-        plain = own_method(settings, lambda case: made()[0])
+        plain = own_method(settings, lambda: made()[0])
 
         def run(case: Case) -> Found:
             return replace(plain.run(case), note=made()[1])
@@ -127,7 +127,7 @@ def _personal(man: Man, request: AccuracyRequest, say: Callable[[str], None] | N
     return {f"recontour personalised {s.method}": method(s) for s in request.settings if "network" in s.method}
 
 
-def _warm_up(request: AccuracyRequest) -> None:
+def _warm_up() -> None:
     """Imports happen before any clock runs."""
     from recontour.align.elastix import warm_up
 

@@ -15,6 +15,7 @@ from recontour.compare.plan import Row, rows_of
 from recontour.compare.results import TEST, VALIDATION, Outcome
 from recontour.compare.settings import CompareSettings
 from recontour.compare.statistics import SIGNIFICANT, p_of_two
+from recontour.evaluate.markdown import markdown_table
 from recontour.train.validate import AFFINE, LOST_MM, counted_mm
 
 ORGANS = {"prostate": "Prostate", "seminal_vesicles": "Seminal vesicles", "rectum": "Rectum", "bladder": "Bladder"}
@@ -185,7 +186,7 @@ def _msd_table(table: int, settings: CompareSettings, outcomes: Mapping[str, Out
         found = [cells.get((line.network, line.detail, line.path, organ)) for organ in ORGANS]
         numbers = [line.missing] + [""] * 7 if line.missing else [text for cell in found for text in _texts(cell)]
         rows.append([*start, _LETTERS[line.path], *numbers])
-    return "\n\n".join([_table(heads, rows), _legend(table, lines, list(cells.values()))])
+    return "\n".join([markdown_table(heads, rows), _legend(table, lines, list(cells.values()))])
 
 
 def _field_table(settings: CompareSettings, outcomes: Mapping[str, Outcome]) -> str:
@@ -200,7 +201,7 @@ def _field_table(settings: CompareSettings, outcomes: Mapping[str, Outcome]) -> 
         bold = [f"**{text}**" if c and c.best else text for text, c in zip(shown, found, strict=True)]
         rows.append([row.network, *([missing, "", "", ""] if missing else bold)])
     legend = "Mean ± standard deviation over pairs; lower is better, **bold** is lowest. The rivals stand below."
-    return f"{_table(heads, rows)}\n\n{legend}"
+    return f"{markdown_table(heads, rows)}\n{legend}"
 
 
 def _missing(row: Row, outcomes: Mapping[str, Outcome]) -> str:
@@ -257,8 +258,3 @@ def _mean(values: Mapping[str, float]) -> float:
 def _summary(values: Sequence[float]) -> tuple[float, float, float]:
     found = np.asarray(values, float)
     return float(found.mean()), float(found.std(ddof=1)) if len(found) > 1 else 0.0, float(np.median(found))
-
-
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

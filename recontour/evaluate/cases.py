@@ -8,13 +8,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from recontour.errors import RecontourError
 from recontour.evaluate.journal import OrganOutcome, Outcome, PathOutcome, append_outcome, as_json, read_journals
-from recontour.evaluate.scores import score_one, slices_of
+from recontour.evaluate.scores import Truth, score_one, slices_of
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
@@ -43,6 +44,12 @@ class Pair:
     organs: dict[str, str]
     moved: MovedScan
     man: str = ""
+
+    @cached_property
+    def truths(self) -> dict[str, Truth]:
+        """Of the organs that are scored, by ROI name; once for all methods."""
+        planes = slices_of(self.moved.volume.grid)
+        return {roi: Truth(shape, planes) for roi, shape in self.moved.level_sets.items() if roi in self.organs}
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,11 +96,11 @@ class Found:
 @dataclass(frozen=True, eq=False)
 class Method:
     """run: may raise RecontourError, or RuntimeError as torch and itk do: a result as well. own: one of recontour's.
-    prepare: what comes before, for the case; what it raises ends the whole run."""
+    prepare: what comes before; what it raises ends the whole run."""
 
     run: Callable[[Case], Found]
     own: bool = False
-    prepare: Callable[[Case], object] | None = None
+    prepare: Callable[[], object] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,15 +123,14 @@ def align_pair(pair: Pair, settings: Settings | None = None) -> Case:
     return Case(pair, affine, region, _clipped(fixed), _clipped(moving), took)
 
 
-def own_method(settings: Settings, opened: Callable[[Case], ReleasedModel | None] | None = None) -> Method:
+def own_method(settings: Settings, opened: Callable[[], ReleasedModel | None]) -> Method:
     """recontour itself with these settings: all that it does after the alignment, which every method starts from.
 
-    opened: gives the network for a case, the same each time it is asked, before the clock starts; by default
-    settings.model is opened each time.
+    opened: gives the network, the same each time it is asked, before the clock starts; None for a method without one.
     """
 
     def run(case: Case) -> Found:
-        model = opened(case) if opened else None
+        model = opened()
         planning, daily = case.pair.planning, case.pair.moved.volume
         result = propagate_from(case.affine_daily_to_planning, planning, daily, case.rois, settings, model)
         both = {"registration": {name: result.registered[name] for name in result.segmented}}
@@ -175,7 +181,7 @@ def _run_pair(name: str, make: Callable[[], Pair], methods: Mapping[str, Method]
         return
     for label, method in methods.items():
         if method.prepare:
-            method.prepare(case)
+            method.prepare()
         yield _run_method(name, label, method, case, machine)
 
 
@@ -193,7 +199,7 @@ def _run_method(name: str, label: str, method: Method, case: Case, machine: str)
         method=label,
         seconds=found.seconds,
         align_seconds=case.align_seconds,
-        organs=tuple(_organ(case.pair, roi, found) for roi in _scored(case.pair)),
+        organs=tuple(_organ(case.pair, roi, found) for roi in case.pair.truths),
         own=method.own,
         model=found.model,
         machine=machine,
@@ -205,28 +211,24 @@ def _run_method(name: str, label: str, method: Method, case: Case, machine: str)
 
 def _failed(name: str, label: str, method: Method, pair: Pair, machine: str, align_seconds: float, why: str) -> Outcome:
     nothing = Found({}, 0.0)
-    lost = tuple(_organ(pair, roi, nothing) for roi in _scored(pair))
+    lost = tuple(_organ(pair, roi, nothing) for roi in pair.truths)
     return Outcome(
         name, pair.group, pair.man, label, 0.0, align_seconds, lost, error=why, own=method.own, machine=machine
     )
 
 
-def _scored(pair: Pair) -> list[str]:
-    return [roi for roi in pair.moved.level_sets if roi in pair.organs]
-
-
 def _organ(pair: Pair, roi: str, found: Found) -> OrganOutcome:
     """The organ's row: scores, and what the field and the checks say of it."""
-    truth, planes = pair.moved.level_sets[roi], slices_of(pair.moved.volume.grid)
-    spread, folding = _field_inside(found.field_daily_to_planning, truth)
+    truth = pair.truths[roi]
+    spread, folding = _field_inside(found.field_daily_to_planning, truth.shape)
     verdict = found.judged.verdicts[roi] if found.judged else None
     paths: list[PathOutcome] = []
     for path, shapes in found.paths.items():
         if roi in shapes:
-            row = score_one(path, shapes[roi], truth, planes)
+            row = score_one(path, shapes[roi], truth)
             paths.append(PathOutcome(path, row.msd_mm, row.hd95_mm, row.dice))
     return OrganOutcome(
-        score=score_one(pair.organs[roi], found.level_sets.get(roi), truth, planes),
+        score=score_one(pair.organs[roi], found.level_sets.get(roi), truth),
         roi=roi,
         planned_ml=volume_ml(pair.planned[roi]),
         jacobian_sd=spread,

@@ -16,7 +16,7 @@ from recontour.dicom.structures import Roi, StructureSet, read_structures
 from recontour.errors import PatientMismatch, RecontourError
 from recontour.evaluate.matching import Matched, RoiPair, match_rois
 from recontour.evaluate.pairing import Fraction, Remark
-from recontour.evaluate.scores import Score, score_one
+from recontour.evaluate.scores import Score, Truth, score_one
 from recontour.geometry.contours import Contour, SlicePlane, level_set_from_contours, organ_grid
 from recontour.geometry.field import Field, jacobian_determinant
 from recontour.geometry.grid import Grid
@@ -99,7 +99,7 @@ def measure_fraction(fraction: Fraction, chosen: Mapping[str, str]) -> FractionR
     for pair in matched.pairs:
         wanted, found = _level_sets(pair, planes, spacing_mm)
         slices = planes_through(pair.reference.contours, planes[0])
-        measured = score_one(pair.label, found, wanted, slices)
+        measured = score_one(pair.label, found, Truth(wanted, slices))
         rows.append(Row(fraction.name, measured, _inside(field, wanted), _planned_ml(fraction, pair)))
     over = None if field is None else _over_body(fraction.name, field, reference, planes, spacing_mm)
     texts = [*matched.left_out, *said]

@@ -16,6 +16,7 @@ from recontour.dicom.names import ORGANS
 from recontour.errors import OutputRefused
 from recontour.evaluate.cohort import CohortResult
 from recontour.evaluate.fraction import BODY, WHOLE_FIELD, Row
+from recontour.evaluate.markdown import markdown_table
 from recontour.evaluate.pairing import Remark
 from recontour.evaluate.scores import MEASURES, Measure, Summary, summarise
 from recontour.qa.manifest import write_text
@@ -131,9 +132,9 @@ def summary_markdown(result: CohortResult) -> str:
     summaries = summaries_of(result)
     count = f"{result.fractions} fraction{'s' * (result.fractions != 1)}"
     parts = [f"# {count} against their references\n", f"recontour {__version__}; docs/evaluate.md says what is what.\n"]
-    parts += [_table(*overview(summaries)), "## Not as it should be, or left out\n", _remarks(result.remarks)]
+    parts += [markdown_table(*overview(summaries)), "## Not as it should be, or left out\n", _remarks(result.remarks)]
     for organ in dict.fromkeys(one.organ for one in summaries):
-        parts += [f"## {organ}\n", _table(*_details([one for one in summaries if one.organ == organ]))]
+        parts += [f"## {organ}\n", markdown_table(*_details([one for one in summaries if one.organ == organ]))]
     return "\n".join(parts)
 
 
@@ -224,11 +225,6 @@ def _csv(lines: Sequence[Sequence[str]]) -> str:
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerows(lines)
     return text.getvalue()
-
-
-def _table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] * len(headings), *rows]
-    return "".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |\n" for line in lines)
 
 
 def _remarks(remarks: Sequence[Remark]) -> str:

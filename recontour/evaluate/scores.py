@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from recontour.errors import UsageError
 from recontour.geometry.boxes import bounding_box
-from recontour.geometry.contours import SlicePlane, contours_from_level_set
+from recontour.geometry.contours import Contour, SlicePlane, contours_from_level_set
 from recontour.geometry.grid import Grid, Index, Triple
 from recontour.geometry.resample import resample_level_set
 from recontour.geometry.volume import LevelSet
 from recontour.qa.metrics import added_path_length, common_ml, gaps_between
 from recontour.qa.shape import volume_ml
-from recontour.qa.surface import surface_of
+from recontour.qa.surface import Surface, surface_of
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,30 @@ class Score:
     added_path_length_mm: float
     volume_ml: float
     reference_volume_ml: float
+
+
+@dataclass(frozen=True, eq=False)
+class Truth:
+    """A shape that results are compared with; what each comparison needs of it is made once. planes: the slices on
+    which a contour would be redrawn."""
+
+    shape: LevelSet
+    planes: Sequence[SlicePlane]
+
+    @cached_property
+    def contours(self) -> list[list[Contour]]:
+        """Its polygons on every slice."""
+        return contours_from_level_set(self.shape, self.planes)
+
+    @cached_property
+    def surface(self) -> Surface:
+        """Its triangles."""
+        return surface_of(self.shape)
+
+    @cached_property
+    def volume_ml(self) -> float:
+        """Millilitres."""
+        return volume_ml(self.shape)
 
 
 @dataclass(frozen=True)
@@ -89,26 +114,25 @@ def score(
     """
     named = {name: organs[name] if organs else name for name in truth if organs is None or name in organs}
     return [
-        score_one(label, result.get(name), truth[name], planes or slices_of(truth[name].grid))
+        score_one(label, result.get(name), Truth(truth[name], planes or slices_of(truth[name].grid)))
         for name, label in named.items()
     ]
 
 
-def score_one(organ: str, found: LevelSet | None, truth: LevelSet, planes: Sequence[SlicePlane]) -> Score:
+def score_one(organ: str, found: LevelSet | None, truth: Truth) -> Score:
     """One row; `found` may lie on another grid, and None, or a shape without volume, counts as lost.
     Raises UsageError for a shape that leaves nothing of its grid outside."""
-    wanted = contours_from_level_set(truth, planes)
-    true = volume_ml(truth)
-    if found is None or not (found.array > 0).any() or not (truth.array > 0).any():
-        whole = added_path_length(wanted, [[] for _ in planes])
+    true = truth.volume_ml
+    if found is None or not (found.array > 0).any() or not (truth.shape.array > 0).any():
+        whole = added_path_length(truth.contours, [[] for _ in truth.planes])
         return Score(organ, math.inf, math.inf, math.inf, 0.0, 0.0, 0.0, 0.0, whole, 0.0, true)
-    on_grid = _around_both(found, truth)
-    surfaces = surface_of(on_grid), surface_of(truth)
+    on_grid = _around_both(found, truth.shape)
+    surfaces = surface_of(on_grid), truth.surface
     if any(surface.empty for surface in surfaces):  # it fills its grid to the edge: no distance would be true
         raise UsageError("a shape without a surface", where=organ, allowed="a grid that reaches beyond the shape")
     gaps = gaps_between(*surfaces)
     apart = gaps.distances()
-    common = common_ml(on_grid, resample_level_set(truth, on_grid.grid))
+    common = common_ml(on_grid, resample_level_set(truth.shape, on_grid.grid))
     own = volume_ml(on_grid)  # each on its own grid: a tight one may not hold all of the other
     return Score(
         organ=organ,
@@ -119,7 +143,7 @@ def score_one(organ: str, found: LevelSet | None, truth: LevelSet, planes: Seque
         volume_ratio=own / true,
         surface_dice_1mm=gaps.surface_dice(1.0),
         surface_dice_2mm=gaps.surface_dice(2.0),
-        added_path_length_mm=added_path_length(wanted, contours_from_level_set(on_grid, planes)),
+        added_path_length_mm=added_path_length(truth.contours, contours_from_level_set(on_grid, truth.planes)),
         volume_ml=own,
         reference_volume_ml=true,
     )

@@ -58,7 +58,7 @@ def test_a_method_for_some_men_is_compared_on_their_pairs() -> None:
     personal = outcome("p2", "recontour personalised network", organ("prostate", 0.3), organ("rectum", 1.0))
     found = [row for row in compared([*three_pairs(), personal]) if row.method == personal.method]
     assert [(row.pairs, row.elastix[0]) for row in found] == [(1, 0.6), (1, 6.0)]
-    assert best_own([*three_pairs(), personal]) == [OURS]
+    assert best_own([*three_pairs(), personal]) == OURS
 
 
 def test_an_elastix_that_loses_an_organ_is_worse() -> None:
