@@ -62,6 +62,8 @@ def run(config: Config) -> None:
 @node_app.command()
 def check(config: Config) -> None:
     """Check the configuration and its files, and send a C-ECHO to every peer; exit with 3 where one is silent."""
+    from rich.markup import escape
+
     from recontour.node.config import read_config
 
     asked = read_config(config)
@@ -71,7 +73,7 @@ def check(config: Config) -> None:
     check_files(asked)
     print(f"{asked.ae_title}: the configuration and its files can be used")
     answers = list(echo_all(asked))
-    table(["peer", "where", "found"], [[a.peer, a.where, a.found] for a in answers])
+    table(["peer", "where", "found"], [[escape(text) for text in (a.peer, a.where, a.found)] for a in answers])
     if not all(answer.ok for answer in answers):
         raise typer.Exit(3)
 
@@ -90,7 +92,7 @@ def status(config: Config) -> None:
         from recontour.queue.spool import Spool
 
         spool = Spool(asked.spool_folder)
-        show_queue(spool)
+        show_queue(spool, asked.keep_days)
         spool.database.close()
     if not running:
         raise typer.Exit(3)

@@ -33,6 +33,10 @@ Requeue = Annotated[int | None, typer.Option(help="Run this failed or done job a
 PlanSeries = Annotated[
     str | None, typer.Option("--plan", help="This CT series with its RTSTRUCT is a plan; and end.", metavar="UID")
 ]
+KeepDays = Annotated[
+    float,
+    typer.Option(help="Remove from the queue what was delivered so many days ago; 0: never.", min=0, metavar="DAYS"),
+]
 Remove = Annotated[bool, typer.Option("--remove", help="Delete files of FOLDER once they are safe in the queue.")]
 
 
@@ -48,6 +52,7 @@ def watch(
     requeue: Requeue = None,
     plan: PlanSeries = None,
     remove: Remove = False,
+    keep_days: KeepDays = 0.0,
     method: Method = None,
     model: Model = None,
     device: Device = None,
@@ -67,13 +72,13 @@ def watch(
 
     chosen = chosen_settings(settings, method, model, device)
     options = RunOptions(organ_pairs(roi or []), tuple(only or ()), tuple(skip or ()), pseudonym_key)
-    asked = WatchRequest(folder, out, queue or out / ".recontour", chosen, options, quiet_seconds, remove)
+    asked = WatchRequest(folder, out, queue or out / ".recontour", chosen, options, quiet_seconds, remove, keep_days)
     watching = Watch(asked)
     try:
         if requeue is not None or plan is not None:
             _do_as_asked(watching, requeue, plan)
         elif status:
-            show_queue(watching.spool)
+            show_queue(watching.spool, keep_days)
         else:
             _serve(watching, once, every)
     finally:
@@ -91,16 +96,20 @@ def _do_as_asked(watching: Watch, requeue: int | None, plan: str | None) -> None
         print(f"series ...{plan[-8:]} is a plan")
 
 
-def show_queue(spool: Spool) -> None:
-    """Every table that has rows."""
+def show_queue(spool: Spool, keep_days: float) -> None:
+    """Every table that has rows, and for how long what is done with is kept."""
+    from rich.markup import escape
+
     from recontour.queue.status import HEADINGS, status
 
     found = status(spool)
+    kept = f"for {keep_days:g} days after it was delivered" if keep_days else "until a person removes it"
+    print(f"what is done with is kept {kept}")
     for name, headings in HEADINGS.items():
         rows = getattr(found, name)
         if rows:
             print(f"\n{name}")
-            table(list(headings), [list(row) for row in rows])
+            table(list(headings), [[escape(text) for text in row] for row in rows])
 
 
 def _serve(watching: Watch, once: bool, every_s: float) -> None:

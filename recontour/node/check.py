@@ -16,7 +16,7 @@ from recontour.settings import Settings, read_settings
 
 @dataclass(frozen=True)
 class Answer:
-    """Of one peer. problem: "" where it answered, or where nothing is sent to it."""
+    """Of one peer. where: its host and port. found: what it answered. ok: it did, or nothing is sent to it."""
 
     peer: str
     where: str

@@ -119,7 +119,8 @@ class NodeConfig:
     address: on which the node listens. port: without TLS; 0 for none. spool: the folder of the queue, on a local disk.
     settings: the settings of every run (docs/settings.md). audit: the log's file; by default in the spool.
     quiet_s: a series is whole when nothing of it came for so long. send_rejected: whether contours and registration
-    of a fraction that was rejected are sent; its report always is.
+    of a fraction that was rejected are sent; its report always is. keep_days: after so many days daily scans and
+    results that are done with are removed (queue/retention.py); 0: never, since a hospital has to have decided it.
     """
 
     ae_title: str = "RECONTOUR"
@@ -130,6 +131,7 @@ class NodeConfig:
     audit: str = ""
     quiet_s: float = 30.0
     send_rejected: bool = False
+    keep_days: float = 0.0
     run: RunChoices = field(default_factory=RunChoices)
     limits: Limits = field(default_factory=Limits)
     tls: Tls = field(default_factory=Tls)
@@ -139,6 +141,7 @@ class NodeConfig:
         _title("ae_title", self.ae_title)
         _port("port", self.port, optional=True)
         between("quiet_s", self.quiet_s, 1.0, 86400.0)
+        between("keep_days", self.keep_days, 0.0, 36500.0)
         titles = [peer.ae_title for peer in self.peers]
         if twice := sorted({title for title in titles if titles.count(title) > 1}):
             raise SettingsError(f"{', '.join(twice)} twice", where="peers", allowed="each AE title once")

@@ -33,12 +33,14 @@ from recontour.queue.arrivals import settle
 from recontour.queue.database import notice
 from recontour.queue.jobs import Jobs
 from recontour.queue.matching import match
+from recontour.queue.retention import remove_old
 from recontour.queue.spool import Spool
 from recontour.queue.worker import RunOptions, run_job
 from recontour.settings import Settings, read_settings
 
 EVERY_S = 1.0
 _PATIENCE_S = 10.0  # for associations to end by themselves, when the node is to stop; for names, when it starts
+_CLEAR_EVERY_S = 3600.0
 _AGAIN_S = 5.0  # after the queue could not be written
 
 
@@ -51,6 +53,7 @@ class Node:
         self._settings = read_settings(Path(config.settings)) if config.settings else Settings()
         self._options = run_options(config)
         self._stopping = threading.Event()
+        self._clear_next = 0.0
         self._running: int | None = None  # the thread in which a job is run at this moment
         self._audit = Audit(config.audit_file)
         with ExitStack() as opened:
@@ -123,6 +126,8 @@ class Node:
         self._opened.close()
 
     def _round(self, now: float) -> bool:
+        if now >= self._clear_next:
+            self._clear(now)
         settle(self._spool, now, self._config.quiet_s)
         for job_id in match(self._jobs, now):
             self._audit.write("job ready", job=job_id)
@@ -140,6 +145,12 @@ class Node:
         ended = self._jobs.get(job.id)
         self._audit.write("job ended", job=job.id, state=ended.state, light=ended.light or None)
         return True
+
+    def _clear(self, now: float) -> None:
+        for one in remove_old(self._spool, now, self._config.keep_days):
+            event = "not removed" if one.problem else "removed"
+            self._audit.write(event, job=one.job_id, files=one.files, why=one.problem or None)
+        self._clear_next = now + _CLEAR_EVERY_S
 
     def _tell_of_orphans(self, now: float) -> None:
         """Results that are due to a peer whom the configuration does not name any more: nobody sends them."""

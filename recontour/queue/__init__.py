@@ -5,6 +5,7 @@
     matching   match: complete daily scans -> their plans -> jobs; appoint: a scan that is to be a plan
     jobs       Jobs: what is to be run and delivered, and what became of it
     worker     run_next: one job in a child process of its own (child); RunOptions
+    retention  remove_old: what is done with, after some days
     status     status: plain rows of all that, without identities
     folder     a watched folder: its files into the same spool, results into another folder;  watching: its service
     owner      which process works on what, told by locked files

@@ -58,7 +58,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One result for one destination. next_try: epoch s. message: why it failed last."""
+    """One result for one destination. next_try: epoch s; of one that was sent, when. message: why it failed last."""
 
     id: int
     job_id: int
@@ -182,8 +182,10 @@ class Jobs:
     def requeue(self, job_id: int) -> None:
         """A person asks for it: a failed or done job is matched and run once more, with all that is here now; what of
         its earlier results was not delivered yet will not be, and what was told of it is done with. Of an image or a
-        structure set that came in two versions the first is used. Raises UsageError for a job in another state."""
+        structure set that came in two versions the first is used. Raises UsageError for a job in another state, and
+        for one whose scan was removed."""
         with self._database.changing() as changes:
+            _check_not_removed(changes, job_id)
             sql = (
                 "UPDATE jobs SET state = 'waiting', message = 'asked for again', light = '', crashes = 0, kills = 0, "
                 "retries = 0, next_try = 0, changed = ? WHERE id = ? AND state IN ('failed', 'done')"
@@ -273,7 +275,7 @@ class Jobs:
                     if problem:
                         _note_failed(changes, delivery_id, problem, at)
                     else:
-                        _note_sent(changes, delivery_id)
+                        _note_sent(changes, delivery_id, at)
                 del self._untold[delivery_id]
 
     def _still_ours(self, changes: sqlite3.Connection, sql: str, values: tuple[object, ...], job: Job) -> bool:
@@ -315,6 +317,12 @@ class Jobs:
             row["next_try"],
             row["message"],
         )
+
+
+def _check_not_removed(changes: sqlite3.Connection, job_id: int) -> None:
+    sql = "SELECT 1 FROM jobs JOIN series ON series_uid = daily_series_uid WHERE id = ? AND series.state = 'removed'"
+    if changes.execute(sql, (job_id,)).fetchone():
+        raise UsageError(f"the scan of job {job_id} was removed", where="queue", allowed="when it was sent again")
 
 
 def _take_the_first(changes: sqlite3.Connection, job_id: int) -> None:
@@ -361,9 +369,12 @@ def _put_back(changes: sqlite3.Connection, owner: str, now: float) -> int:
     return sent.rowcount + ran.rowcount
 
 
-def _note_sent(changes: sqlite3.Connection, delivery_id: int) -> None:
-    sql = "UPDATE deliveries SET state = 'sent', message = '', owner = '', attempts = attempts + 1 WHERE id = ?"
-    changes.execute(sql, (delivery_id,))
+def _note_sent(changes: sqlite3.Connection, delivery_id: int, now: float) -> None:
+    changes.execute(
+        "UPDATE deliveries SET state = 'sent', message = '', owner = '', attempts = attempts + 1, next_try = ? "
+        "WHERE id = ?",
+        (now, delivery_id),
+    )
 
 
 def _note_failed(changes: sqlite3.Connection, delivery_id: int, message: str, now: float) -> None:

@@ -11,6 +11,7 @@ from recontour.queue.database import LOUD
 from recontour.queue.folder import DESTINATION, RESULTS, Looked, deliver, look
 from recontour.queue.jobs import Jobs
 from recontour.queue.matching import match
+from recontour.queue.retention import remove_old
 from recontour.queue.spool import Spool
 from recontour.queue.worker import RunOptions, run_next
 from recontour.settings import Settings
@@ -19,7 +20,8 @@ from recontour.settings import Settings
 @dataclass(frozen=True)
 class WatchRequest:
     """folder: watched. out: where results go. queue: where the spool lies. quiet_s: a series is whole when nothing of
-    it came for so long. remove: files are deleted from `folder` once they are safe."""
+    it came for so long. remove: files are deleted from `folder` once they are safe. keep_days: after so many days what
+    is done with is removed from the queue (retention); 0: never."""
 
     folder: Path
     out: Path
@@ -28,6 +30,7 @@ class WatchRequest:
     options: RunOptions
     quiet_s: float = 30.0
     remove: bool = False
+    keep_days: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Watch:
         settle(self.spool, now, asked.quiet_s)
         match(self.jobs, now)
         delivered = deliver(self.jobs, asked.out, now, asked.options.pseudonym_key)
-        lines = [*_seen(looked), *self._news(), *(f"results: {folder}" for folder in delivered)]
+        lines = [*_seen(looked), *self._news(), *(f"results: {folder}" for folder in delivered), *self._clear(now)]
         busy = bool(looked.taken or ran or delivered)
         at_rest = not (busy or looked.growing or self._arriving() or self.jobs.next(now))
         return Round(tuple(lines), (*self._warnings(), *self._undelivered()), busy, at_rest)
@@ -107,6 +110,10 @@ class Watch:
         refused = ask(f"SELECT count(*) FROM notices WHERE last >= ? AND kind IN ({marks})", (begun, *LOUD))
         undelivered = ask("SELECT count(*) FROM deliveries WHERE state != 'sent' AND attempts > 0")
         return Ended(failed[0][0], rejected[0][0], refused[0][0], undelivered[0][0])
+
+    def _clear(self, now: float) -> list[str]:
+        cleared = remove_old(self.spool, now, self._request.keep_days)
+        return [f"job {one.job_id}: " + (one.problem or f"{one.files} files removed") for one in cleared]
 
     def _arriving(self) -> bool:
         """Whether a series may yet become whole by being quiet."""

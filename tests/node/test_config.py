@@ -46,6 +46,7 @@ def test_the_example_is_right_and_says_the_defaults(tmp_path: Path) -> None:
         ([GOOD], {"port": 70000}, "port"),
         ([GOOD], {"port": -1}, "port"),
         ([GOOD], {"quiet_s": 0}, "quiet_s"),
+        ([GOOD], {"keep_days": -1}, "keep_days"),
         ([GOOD], {"colour": "red"}, "colour"),
         ([GOOD], {"limits__associations": 0}, "limits.associations"),
         ([GOOD], {"limits__file_mb": "much"}, "limits.file_mb"),

@@ -15,6 +15,7 @@ from recontour.node.delivering import Delivering
 from recontour.node.service import Node
 from recontour.queue import jobs as jobs_module
 from recontour.queue.jobs import Jobs, Result
+from recontour.queue.retention import DAY_S
 from tests.node.made_node import Archive, audit_of, free_port, peer, serving, wait_until, write_config, written_by
 from tests.queue.made_queue import OTHER, ROOT, WHO, arrive, as_file, drawn_on, no_identity_in, pair
 
@@ -200,11 +201,11 @@ def test_an_outcome_is_not_forgotten_while_the_queue_cannot_be_written(
     failures: list[int] = []
     really_note = jobs_module._note_sent
 
-    def note(changes: sqlite3.Connection, delivery_id: int) -> None:
+    def note(changes: sqlite3.Connection, delivery_id: int, now: float) -> None:
         if len(failures) < 3:
             failures.append(delivery_id)
             raise sqlite3.OperationalError("database or disk is full")
-        really_note(changes, delivery_id)
+        really_note(changes, delivery_id, now)
 
     monkeypatch.setattr(jobs_module, "_note_sent", note)
     config = write_config(tmp_path, peer("ARCHIVE", archive.port, gets=GETS))
@@ -266,6 +267,19 @@ def test_an_error_that_nobody_foresaw_strands_no_delivery(
             wait_until(lambda: states(node) == [("due", 1)])
         assert "an error that should not happen (KeyError)" in messages(node).pop()
     assert no_identity_in(written_by(tmp_path))
+
+
+def test_what_was_delivered_is_removed_after_its_days_and_told(tmp_path: Path, archive: Archive) -> None:
+    config = write_config(tmp_path, peer("ARCHIVE", archive.port, gets=GETS), keep_days=1)
+    with serving(config) as node:
+        finished_job(node._jobs)
+        wait_until(lambda: states(node) == [("sent", 1)])
+        node._clear(time.time() + 0.5 * DAY_S)
+        assert node._jobs.get(1).folder.exists()
+        node._clear(time.time() + 1.5 * DAY_S)
+        assert not node._jobs.get(1).folder.exists()
+    removed = [line for line in audit_of(config) if line["event"] == "removed"]
+    assert [(line["job"], line["files"]) for line in removed] == [(1, 5)]  # four images, one structure set
 
 
 def test_results_for_a_peer_that_is_not_named_any_more_are_told(tmp_path: Path, archive: Archive) -> None:

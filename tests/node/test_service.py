@@ -15,6 +15,7 @@ from recontour.cli.app import app
 from recontour.errors import UsageError
 from recontour.node.config import FILES, read_config
 from recontour.node.service import Node, run_options
+from recontour.queue.database import notice
 from recontour.queue.jobs import Jobs
 from recontour.queue.spool import Spool
 from tests.node.made_node import (
@@ -98,7 +99,7 @@ def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
 
 def test_check_echoes_every_peer(tmp_path: Path) -> None:
     archive, silent = Archive(free_port()), free_port()
-    config = write_config(tmp_path, SCANNER, peer("ARCHIVE", archive.port), peer("SILENT", silent))
+    config = write_config(tmp_path, SCANNER, peer("ARCHIVE", archive.port), peer("[SILENT]", silent))
     try:
         shown = asked("check", config)
     finally:
@@ -106,7 +107,7 @@ def test_check_echoes_every_peer(tmp_path: Path) -> None:
     found = {line.split()[0]: line for line in shown.output.splitlines() if line}
     assert shown.exit_code == 3
     assert "answers" in found["ARCHIVE"] and "not called" in found["SCANNER"]
-    assert "could not be reached" in found["SILENT"]
+    assert "could not be reached" in found["[SILENT]"]  # no markup of a table
 
 
 @pytest.mark.parametrize(
@@ -184,6 +185,19 @@ def test_an_error_in_a_handler_is_an_answer_and_its_words_stay_inside(
             assert store(port, pair()[0][0]) == [0x0110]
         assert store(port, pair()[0][0]) == [0]
     assert no_identity_in(written_by(tmp_path))
+
+
+@pytest.mark.parametrize(("keep_days", "said"), [(0, "until a person removes it"), (90, "for 90 days after")])
+def test_the_status_says_how_long_things_are_kept_and_shows_every_letter(
+    keep_days: int, said: str, tmp_path: Path
+) -> None:
+    config = write_config(tmp_path, SCANNER, keep_days=keep_days)
+    spool = Spool(read_config(config).spool_folder)
+    with spool.database.changing() as changes:
+        notice(changes, "late images", "job 1", "[bold]look[/bold]", 0)
+    spool.database.close()
+    shown = asked("status", config)
+    assert said in shown.output and "[bold]look[/bold]" in shown.output
 
 
 def test_the_log_is_lines_of_json_with_times(tmp_path: Path) -> None:
