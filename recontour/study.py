@@ -111,13 +111,15 @@ class StudyResult:
 @dataclass(frozen=True, eq=False)
 class Planned:
     """The side of a fraction that all fractions of one plan share. organs: ROI name to organ. left_out: ROI name to
-    the reason why it is not brought over. shapes: level sets in the planning frame, in the order of `rois`."""
+    the reason why it is not brought over; missed: those of them that were asked for by name. shapes: level sets in the
+    planning frame, in the order of `rois`."""
 
     scan: CtSeries
     structures: StructureSet
     rois: tuple[Roi, ...]
     organs: dict[str, str]
     left_out: dict[str, str]
+    missed: tuple[str, ...]
     shapes: tuple[PlannedRoi, ...]
 
 
@@ -189,7 +191,7 @@ def load_planned(request: StudyRequest) -> Planned:
     by_organ = match_organs([roi.name for roi in chosen.taken], request.chosen_rois)
     organs = {name: str(organ) for organ, name in by_organ.items()}
     rois = tuple(chosen.taken)
-    return Planned(scan, structures, rois, organs, chosen.left_out, _shapes(scan, rois, organs))
+    return Planned(scan, structures, rois, organs, chosen.left_out, chosen.missed, _shapes(scan, rois, organs))
 
 
 def compute(loaded: Loaded, watch: Stopwatch, model: ReleasedModel | None = None) -> Computed:
@@ -203,7 +205,7 @@ def compute(loaded: Loaded, watch: Stopwatch, model: ReleasedModel | None = None
     scans = planned.scan.volume, loaded.daily.volume
     result = propagate(*scans, list(planned.shapes), settings, model, watch)
     with watch.stage("judge"):
-        judged = judge_propagation(planned.shapes, result, *scans, settings.qa, loaded.same_patient)
+        judged = judge_propagation(planned.shapes, result, *scans, settings.qa, loaded.same_patient, planned.missed)
     with watch.stage("cut contours"):
         to_write = _cut(loaded, result)
     return Computed(loaded, result, judged, to_write)

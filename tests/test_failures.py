@@ -63,6 +63,12 @@ def test_an_ordinary_day_passes(phantom: Path, tmp_path: Path) -> None:
     assert {roi.light for roi in rois.values()} == {"pass"}
 
 
+def test_what_was_asked_for_by_name_and_cannot_be_brought_over_is_said(phantom: Path, tmp_path: Path) -> None:
+    manifest, _ = day(phantom, tmp_path, ("Prostate", "external"))
+    assert "Asked for and not brought over: EXTERNAL." in manifest.reasons
+    assert manifest.light != "pass"
+
+
 def test_another_patients_scan_is_rejected(phantom: Path, tmp_path: Path) -> None:
     daily = Path(shutil.copytree(phantom / "daily", tmp_path / "daily"))
     for file in daily.glob("*.dcm"):

@@ -19,10 +19,12 @@ LEFT_OUT_NAMES = ("external", "body", "patient outline", "outer contour", "couch
 
 @dataclass(frozen=True, eq=False)
 class Selection:
-    """`taken`: the ROIs to bring over, in the plan's order. `left_out`: the name of each other one to the reason."""
+    """`taken`: the ROIs to bring over, in the plan's order. `left_out`: the name of each other one to the reason.
+    `missed`: those of them that `only` names, not by a pattern."""
 
     taken: tuple[Roi, ...]
     left_out: dict[str, str]
+    missed: tuple[str, ...] = ()
 
 
 def select_rois(rois: Sequence[Roi], only: Sequence[str] = (), skip: Sequence[str] = ()) -> Selection:
@@ -40,7 +42,9 @@ def select_rois(rois: Sequence[Roi], only: Sequence[str] = (), skip: Sequence[st
     if not taken:
         where = "; ".join(f"{name}: {reason}" for name, reason in left_out.items()) or "RTSTRUCT"
         raise StructuresRefused("no ROI to bring over", where=where, allowed="at least one ROI with closed contours")
-    return Selection(taken, left_out)
+    named = {pattern.casefold() for pattern in only}
+    missed = tuple(name for name in left_out if name.casefold() in named and not _matches(name, skip))
+    return Selection(taken, left_out, missed)
 
 
 def _reason(roi: Roi, only: Sequence[str], skip: Sequence[str]) -> str:

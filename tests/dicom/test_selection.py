@@ -49,6 +49,12 @@ def test_only_and_skip_take_patterns_and_skip_wins():
     assert len(selection.taken) + len(selection.left_out) == len(PLAN)
 
 
+def test_what_is_asked_for_by_name_and_cannot_be_brought_over():
+    found = select_rois(PLAN, only=["bladder", "gtv", "C*", "External", "Couch", "ISO"], skip=["couch*"])
+    assert found.missed == ("External", "ISO", "GTV")
+    assert select_rois(PLAN, only=["*"]).missed == select_rois(PLAN).missed == ()
+
+
 def test_brackets_in_a_name_and_an_outline_that_is_asked_for():
     assert names(select_rois(PLAN, only=["node [1]"])) == ["Node [1]"]
     assert names(select_rois(PLAN, only=["body"])) == ["BODY"]
