@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from functools import cache
 from importlib.resources import files
 from math import hypot, isfinite
-from typing import Any
+from typing import Any, cast
 
 from recontour.errors import PatientMismatch, SettingsError, UsageError
 from recontour.qa.checks import LIGHTS
@@ -256,10 +256,11 @@ def _span(ordered: Sequence[CourseEntry]) -> str:
 
 def _limits(manifest: Manifest) -> QaSettings:
     """The limits of that run; the present ones where its settings cannot be read any more."""
-    settings: Mapping[str, Any] = manifest.settings
+    asked = cast("dict[str, Any]", manifest.settings.get("qa", {}))
     try:
-        return settings_from({"qa": settings.get("qa", {})}).qa
-    except SettingsError:
+        known = {f.name: asked[f.name] for f in fields(QaSettings) if f.name in asked}  # an older version had others
+        return settings_from({"qa": known}).qa
+    except (SettingsError, TypeError):
         return QaSettings()
 
 

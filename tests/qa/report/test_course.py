@@ -142,6 +142,8 @@ def test_the_runs_own_limits_count() -> None:
     made = manifest({}, {"Prostate": (0.0, 14.0, 0.0)})
     qa = {"prostate": {"shift_review_mm": 20.0, "shift_reject_mm": 30.0}}
     assert "beyond the limit (" not in course_page([CourseEntry("", "P-1", replace(made, settings={"qa": qa}))])
+    older = {**qa, "overlap_review_ml": 0.5}  # a limit that is no more
+    assert "beyond the limit (" not in course_page([CourseEntry("", "P-1", replace(made, settings={"qa": older}))])
     unknown = replace(made, settings={"qa": {"no such": 1}})
     assert "beyond the limit (12 mm)" in course_page([CourseEntry("", "P-1", unknown)])
 
