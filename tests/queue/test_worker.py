@@ -122,7 +122,6 @@ WORKER = """
     from pathlib import Path
     from recontour.queue.jobs import Jobs
     from recontour.queue.spool import Spool
-from recontour.queue.status import status
     from recontour.settings import Settings
 
     worker.CHILD = (sys.executable, "-S", sys.argv[2], sys.argv[3])
