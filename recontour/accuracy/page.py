@@ -10,7 +10,7 @@ from textwrap import indent
 from recontour.accuracy import plots
 from recontour.accuracy.command import command_of
 from recontour.accuracy.filling import filling_table
-from recontour.accuracy.rows import DICE, HD95, MSD, groups_of, ordered, slug
+from recontour.accuracy.rows import DICE, HD95, MSD, OTHERS_AT_MOST, groups_of, ordered, slug, undisturbed
 from recontour.accuracy.summary import aims_of, compared, summary_of
 from recontour.accuracy.tables import csv_of, field_table, flags_table, measure_table, time_table
 from recontour.evaluate.flagged import WRONG_MM, contours_of, flags
@@ -74,9 +74,17 @@ def _group(group: str, members: Sequence[Outcome], images: _Images) -> str:
         parts += [f"### {_TITLES[measure.name]} ({group})", link, measure_table(members, measure)]
     plots.field_plot(members, images.path(group, "field"))
     parts += [f"### The field inside the organs ({group})", images.link(group, "field"), field_table(members)]
-    plots.time_plot(members, images.path(group, "seconds"))
-    parts += [f"### Seconds ({group})", images.link(group, "seconds"), time_table(members)]
+    timed = undisturbed(members)
+    plots.time_plot(timed or members, images.path(group, "seconds"))
+    parts += [f"### Seconds ({group})", _timed(timed), images.link(group, "seconds"), time_table(timed or members)]
     return "\n\n".join(part.strip() for part in parts)
+
+
+def _timed(timed: Sequence[Outcome]) -> str:
+    if not timed:
+        return "Other programs took time meanwhile, or it is not known whether they did: compare with care."
+    pairs = _count(len({o.pair for o in timed}), "pair")
+    return f"Of the {pairs} during which other programs took at most {OTHERS_AT_MOST:.0%} of the processors."
 
 
 def _failures(rows: Sequence[Outcome], limits: QaSettings, images: _Images) -> str:

@@ -11,6 +11,7 @@ from recontour.evaluate.journal import OrganOutcome, Outcome
 from recontour.evaluate.scores import MEASURES, Measure
 
 ORGANS = ("prostate", "seminal_vesicles", "bladder", "rectum")
+OTHERS_AT_MOST = 0.1
 MSD, HD95, DICE = (next(m for m in MEASURES if m.name == name) for name in ("msd_mm", "hd95_mm", "dice"))
 
 
@@ -67,6 +68,14 @@ def on_pairs_of(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
     """Only the pairs that `method` was run on: others are compared with it on those."""
     pairs = {o.pair for o in outcomes if o.method == method}
     return [o for o in outcomes if o.pair in pairs]
+
+
+def undisturbed(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Of the pairs during whose methods, all of them, other programs took little of the processors; empty where there
+    are none. Seconds are worth something there."""
+    ran = [o for o in outcomes if not o.error]
+    disturbed = {o.pair for o in ran if o.others_share is None or o.others_share > OTHERS_AT_MOST}
+    return [o for o in outcomes if o.pair not in disturbed]
 
 
 def named(organ: str) -> str:

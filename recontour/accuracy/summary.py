@@ -18,6 +18,7 @@ from recontour.accuracy.rows import (
     organs_of,
     scores,
     strongest_elastix,
+    undisturbed,
 )
 from recontour.accuracy.tables import number
 from recontour.evaluate.journal import Outcome
@@ -116,7 +117,8 @@ def _told(method: str, rival: str, rows: Sequence[Comparison], outcomes: Sequenc
     ]
     folding = [row.folding for organ in organs_of(same) for row in organ_rows(same, method, organ)]
     folded = sum(bool(share) for share in folding)
-    took, theirs = (_median_seconds(same, name) for name in (method, rival))
+    timed = undisturbed(same) or same
+    took, theirs = (_median_seconds(timed, name) for name in (method, rival))
     share = f"{took:.1f} s, elastix {theirs:.1f} s: {took / theirs:.2f} of its time" if theirs else f"{took:.1f} s"
     return (
         f"**{method}**: its MSD is better than the strongest elastix's in the {', '.join(parts)} organs; than that of "

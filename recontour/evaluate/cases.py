@@ -15,6 +15,7 @@ import numpy as np
 
 from recontour.errors import RecontourError
 from recontour.evaluate.journal import OrganOutcome, Outcome, PathOutcome, append_outcome, as_json, read_journals
+from recontour.evaluate.others import ProcessorTime
 from recontour.evaluate.scores import Truth, score_one, slices_of
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
@@ -187,11 +188,13 @@ def _run_pair(name: str, make: Callable[[], Pair], methods: Mapping[str, Method]
 
 def _run_method(name: str, label: str, method: Method, case: Case, machine: str) -> Outcome:
     """RuntimeError is what torch and itk raise: a rival's failure is a result as well."""
+    before = ProcessorTime.now()
     try:
         found = method.run(case)
     except (RecontourError, RuntimeError) as error:
         why = str(error) or type(error).__name__
         return _failed(name, label, method, case.pair, machine, case.align_seconds, why)
+    others_share = round(ProcessorTime.now().others_since(before), 3)
     return Outcome(
         pair=name,
         group=case.pair.group,
@@ -206,6 +209,7 @@ def _run_method(name: str, label: str, method: Method, case: Case, machine: str)
         note=found.note,
         stages=dict(found.stages),
         study=as_json(found.judged.study) if found.judged else {},
+        others_share=others_share,
     )
 
 

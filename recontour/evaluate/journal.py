@@ -68,7 +68,8 @@ class Outcome:
     man: who it is; his pairs are days of his. seconds: wall time after the alignment, which took align_seconds and is
     shared by all. error: empty, or why there are no scores. own: one of recontour's methods. model: the network used.
     machine: what it ran on. note: what a reader of the table has to know. stages: seconds by stage. study: the facts
-    of the fraction (qa.checks.StudyFacts).
+    of the fraction (qa.checks.StudyFacts). others_share: of the processors, 0 to 1, what other programs took meanwhile;
+    None: not known.
     """
 
     pair: str
@@ -85,6 +86,7 @@ class Outcome:
     note: str = ""
     stages: dict[str, float] = field(default_factory=dict[str, float])
     study: dict[str, Any] = field(default_factory=dict[str, Any])
+    others_share: float | None = None
 
 
 def read_journal(path: Path) -> list[Outcome]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import math
+from dataclasses import replace
 
-from recontour.accuracy.rows import DICE, MSD, methods_of, ordered, organs_of, slug
+from recontour.accuracy.rows import DICE, MSD, methods_of, ordered, organs_of, slug, undisturbed
 from recontour.accuracy.tables import csv_of, field_table, measure_table, time_table
 from tests.accuracy.made_outcomes import OURS, STRONG, WIDE, organ, outcome
 
@@ -43,6 +44,16 @@ def test_seconds_leave_out_what_failed() -> None:
     table = time_table([*FOUR, outcome("p5", OURS, organ("rectum", math.inf), seconds=0.0, error="gave up")])
     assert "| recontour refine | 5 | 2.5 | 2.5 | 4.0 | 1 |\n" in table
     assert "| (alignment, shared by all) | 5 | 1.0 | 1.0 | 1.0 |  |\n" in table
+
+
+def test_seconds_count_where_others_left_the_processors_alone() -> None:
+    """A pair counts whole or not at all: methods are compared on it."""
+    shares = {("quiet", OURS): 0.02, ("quiet", STRONG): 0.1, ("mixed", OURS): 0.0, ("mixed", STRONG): 0.11}
+    rows = [replace(outcome(pair, method), others_share=share) for (pair, method), share in shares.items()]
+    unknown = outcome("unknown", OURS)
+    assert {o.pair for o in undisturbed([*rows, unknown])} == {"quiet"}
+    failed = outcome("quiet", WIDE, organ("rectum", math.inf), error="gave up")
+    assert {o.pair for o in undisturbed([*rows, failed])} == {"quiet"}
 
 
 def test_ours_come_after_the_rivals_whatever_the_journals_order() -> None:
