@@ -99,7 +99,6 @@ def test_a_full_disk_is_told_and_the_node_lives_on(tmp_path: Path, monkeypatch: 
     port = free_port()
     config = write_config(tmp_path, SCANNER, port=port)
     full = threading.Event()
-    full.set()
     really_sync = os.fsync
 
     def sync(handle: int) -> None:
@@ -110,6 +109,7 @@ def test_a_full_disk_is_told_and_the_node_lives_on(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr("recontour.queue.spool.os.fsync", sync)
     images = scan(1)
     with serving(config):
+        full.set()
         assert store(port, *images[:2]) == [0xA700, 0xA700]
         assert objects_in(config) == {}
         full.clear()
