@@ -326,7 +326,7 @@ def _fuse(rois: list[PlannedRoi], registered: dict[str, LevelSet], deformation: 
         segmented = deformation.segmented.get(roi.name)
         found = crop_level_set(segmented, registered[roi.name].grid) if segmented else None
         fused[roi.name] = combine(registered[roi.name], found, rule)
-    return clean_up(fused, {roi.name: roi.level_set for roi in rois})
+    return clean_up(fused, {roi.name: roi.level_set for roi in rois}, carried=registered)
 
 
 def _reach(placed_mm: NDArray[np.float64], region: Grid, farthest_mm: float, found: LevelSet | None) -> Grid:

@@ -32,16 +32,20 @@ def clean_up(
     level_sets: Mapping[str, LevelSet],
     planned: Mapping[str, LevelSet],
     may_overlap: set[frozenset[str]] | None = None,
+    carried: Mapping[str, LevelSet] | None = None,
 ) -> dict[str, LevelSet]:
     """Every daily ROI with as many parts as its plan had, no new holes, and no new overlaps; in the order given.
 
     level_sets: daily shapes by ROI name, positive inside, on parts of one grid; they are not changed. planned: planning
     shapes by the same names, each on a grid of its own; a ROI without one is taken as one part without holes.
-    may_overlap: pairs of names; None asks the plan (overlapping_pairs). What needs no change is returned as it is.
+    may_overlap: pairs of names; None asks the plan (overlapping_pairs). carried: the planned shapes as the motion left
+    them: what a thin neck joined there, as two seminal vesicles, may be in more parts by now, and none is stray. What
+    needs no change is returned as it is.
     Raises UsageError where the daily grids are not of one lattice.
     """
     allowed = overlapping_pairs(planned) if may_overlap is None else may_overlap
-    parts = {name: max(1, count_parts(planned[name])) if name in planned else 1 for name in level_sets}
+    sources = (planned, carried or {})
+    parts = {name: max(1, *(count_parts(of[name]) if name in of else 1 for of in sources)) for name in level_sets}
     out = {name: _tidied(shape, planned.get(name), parts[name]) for name, shape in level_sets.items()}
     cut = separate(out, allowed)
     return {name: s if s is out[name] else keep_largest_parts(s, parts[name]) for name, s in cut.items()}

@@ -69,6 +69,16 @@ def test_as_many_parts_as_the_plan_had() -> None:
     assert count_parts(clean_up({"prostate": daily}, {"prostate": RIGHT})["prostate"]) == 1
 
 
+def test_what_a_thin_neck_joined_in_the_plan_is_not_lost_where_the_motion_parts_it() -> None:
+    """Two seminal vesicles, drawn as one: no half of them is a stray part; a speck that another path found is."""
+    speck = ball(2.5, (0.0, 14.0, 12.0))
+    neck = LevelSet(GRID, np.minimum.reduce([ball(14, (0, 1, 1)).array, ball(60, (0, -56.5, 1)).array]))
+    plan, carried = joined(LEFT, RIGHT, neck), joined(LEFT, RIGHT)
+    assert (count_parts(plan), count_parts(carried)) == (1, 2)
+    found = clean_up({"vesicles": joined(LEFT, RIGHT, speck)}, {"vesicles": plan}, carried={"vesicles": carried})
+    assert surface_distances(found["vesicles"], carried).hd_mm == pytest.approx(0.0, abs=1e-6)
+
+
 def test_a_cavity_is_closed_and_the_outside_untouched() -> None:
     whole, hole = ball(13), ball(4, (2.0, 1.0, 0.0))
     found = fill_cavities(without(whole, hole))
