@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 REAL_PLANNING = Path(__file__).parents[2] / "shared" / "data" / "Pelvic-Ref-002"
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: the programs that tests start and
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # interrupt would inherit it
 
 
 @pytest.fixture(scope="session")
