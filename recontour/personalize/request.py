@@ -12,7 +12,7 @@ from recontour.settings import filled, read_toml
 from recontour.train.settings import DataSettings, LossSettings, NetworkSettings, OptimiserSettings, TrainSettings
 
 STEPS = 2000  # more than half an hour of a processor; the minutes end it
-PATCH_VOXELS = {1.0: 96, 2.0: 72}  # by spacing: 2 mm show more in fewer, and a step takes half the time
+PATCH_VOXELS = {1.0: 96, 2.0: 72}  # by spacing, mm: as released models were trained; 2 mm show more in fewer
 CHOOSING_DAYS, STEPS_BETWEEN_CHOICES = 3, 100
 
 

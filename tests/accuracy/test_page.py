@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,16 @@ def test_tables_are_made_anew_from_all_journals_and_nothing_is_run(
     apart = (tmp_path / "accuracy.md").read_text()
     write_page(ALL, tmp_path / "accuracy.md", QaSettings(), journals=2)
     assert (tmp_path / "accuracy.md").read_text() == apart
+
+
+def test_the_page_says_of_how_many_pairs_the_seconds_are(tmp_path: Path) -> None:
+    """Of the twelve pairs two were timed with nothing beside them."""
+    quiet = [replace(o, others_share=0.01) if o.pair in ("phantoms 0 day 0", "phantoms 1 day 2") else o for o in ALL]
+    write_page(quiet, tmp_path / "accuracy.md", QaSettings())
+    text = (tmp_path / "accuracy.md").read_text()
+    assert "On 2 pairs one method ran after the other, in one process" in text
+    assert "Of the 2 pairs during which other programs took at most 10% of the processors." in text
+    assert "Other programs took time meanwhile, or it is not known" in text  # of the real scan
 
 
 def test_boxes_are_where_the_values_are(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
