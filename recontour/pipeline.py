@@ -286,11 +286,14 @@ def _predict(
     from recontour.fuse.combine import level_set_from_probability
     from recontour.network.around import predict_around_organs
     from recontour.network.released import open_model
+    from recontour.network.settled import predict_settled
 
     opened = model or open_model(settings.model)
     by_organ = {roi.organ: roi for roi in rois if roi.organ}
     labels = _label_map(by_organ, opened.card.labels, fixed.grid, affine)
-    found = predict_around_organs(opened, fixed, moving, labels, settings.device, settings.precision)
+    alone = settings.method == "network"  # a refinement mends what one answer leaves, and in less time
+    ask = predict_settled if alone else predict_around_organs
+    found = ask(opened, fixed, moving, labels, settings.device, settings.precision)
     rules: dict[str, Rule] = {
         organ: 0.5 if path == "blend" else path for organ, path in opened.card.path_per_organ.items()
     }

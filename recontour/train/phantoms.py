@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,14 @@ from recontour.train.augment import MIRRORED, Look, mirrored, mirrored_motion, s
 from recontour.train.batch import Batch
 from recontour.train.dataset import PARTS, TRAINING, VALIDATION, ScanPair, read_pair, write_pair
 from recontour.train.days import Day, dense_day
-from recontour.train.moved import day_of
+from recontour.train.drawn import drawn_anew
+from recontour.train.moved import CoarseDay, day_of
 from recontour.train.settings import DataSettings, TrainSettings
 from recontour.train.sources import known_labels
+from recontour.train.texture import textured
 from recontour.train.workers import DayMaker, DaySeeds
 
-_OF_DAY, _OF_PATCH = 1, 2  # first number of a seed, so that no two uses draw the same
+_OF_DAY, _OF_PATCH, _OF_DRAWING = 1, 2, 3  # first number of a seed, so that no two uses draw the same
 MOTION_SEEDS = (1 << 32, 1 << 48)  # beyond those of validation and tests
 
 
@@ -70,18 +73,25 @@ class PhantomSource:
 
     def _patch(self, n: int) -> tuple[Tensor, ...]:
         """Two scans (side, side, side) float32 in HU / 1000 within the window, two label maps int64, and, where a loss
-        asks for it, the true motion (6, side, side, side) in mm."""
+        or texture asks for it, the true motion (6, side, side, side) in mm."""
         rng = np.random.default_rng((_OF_PATCH, self.settings.seed, self.rank, n))
         day = self._day(n)
         centre = day.draw_centre(rng)
         parts = day.cut(centre, self.settings.patch_voxels)
-        motion = (day.cut_motion(centre, self.settings.patch_voxels),) if self.settings.loss.w_field else ()
-        low, high = self.settings.hu_window
-        scans = [shown(hu.float(), Look.draw(rng)).clamp(low, high) / 1000.0 for hu in parts[:2]]
+        settings = self.settings
+        asked = settings.loss.w_field > 0 or settings.data.texture_hu > 0
+        motion = day.cut_motion(centre, settings.patch_voxels) if asked else None
+        scans = parts[0].float(), parts[1].float()
+        if motion is not None and settings.data.texture_hu > 0:
+            in_voxels = motion / settings.spacing_mm
+            scans = textured(*scans, parts[2], parts[3], in_voxels, settings.data.texture_hu, rng)
+        low, high = settings.hu_window
+        scans = tuple(shown(hu, Look.draw(rng)).clamp(low, high) / 1000.0 for hu in scans)
         patch = (*scans, *(labels.long() for labels in parts[2:]))
+        true = () if motion is None else (motion,)
         if rng.random() < MIRRORED:
-            return *mirrored(patch), *(mirrored_motion(part) for part in motion)
-        return *patch, *motion
+            return *mirrored(patch), *(mirrored_motion(part) for part in true)
+        return *patch, *true
 
     def _day(self, n: int) -> Day:
         """The day that patch n is cut from; asks for the days after it."""
@@ -89,10 +99,17 @@ class PhantomSource:
         held = self._days.get(stream)
         if held is None or held[0] != number:
             self._maker.ask(self._missing(n))
-            coarse = self._maker.take(self._seeds(stream, number))
+            coarse = self._drawn_anew(self._maker.take(self._seeds(stream, number)), stream, number)
             self._maker.ask(self._missing(n, but=(stream, number)))
             self._days[stream] = number, dense_day(coarse, self.device, round(self.settings.spacing_mm))
         return self._days[stream][1]
+
+    def _drawn_anew(self, coarse: CoarseDay, stream: int, number: int) -> CoarseDay:
+        sd_mm = self.settings.data.drawing_mm
+        if not sd_mm:
+            return coarse
+        rng = np.random.default_rng((_OF_DRAWING, self.settings.seed, self.rank, stream, number))
+        return replace(coarse, shapes=drawn_anew(coarse.shapes, sd_mm, rng))
 
     def _missing(self, n: int, but: tuple[int, int] | None = None) -> list[DaySeeds]:
         """Seeds of the next days that are not held, by their first use from patch n on."""

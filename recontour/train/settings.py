@@ -25,7 +25,9 @@ class DataSettings:
     run's own folder). The rest is for what is moved: training_men, validation_men: how many, by seeds that never meet;
     severity: of their motion, 1 as clinics report; days_at_once: how many days patches are drawn from at any time;
     patches_per_day: how many patches are cut from a day before the next one takes its place; workers: processes that
-    make days, 0: the training process itself.
+    make days, 0: the training process itself; drawing_mm: standard deviation of how much more or less another doctor
+    would have drawn, on both days alike, 0: nobody else draws; texture_hu: the largest standard deviation of structures
+    that tissue is given, moving with it, 0: none.
     """
 
     source: str = "prepared"
@@ -36,6 +38,8 @@ class DataSettings:
     days_at_once: int = 8
     patches_per_day: int = 16
     workers: int = 1
+    drawing_mm: float = 0.0
+    texture_hu: float = 0.0
 
     def __post_init__(self) -> None:
         _one_of("data.source", self.source, ("prepared", "phantoms", "patient"))
@@ -45,7 +49,8 @@ class DataSettings:
         for name in ("training_men", "validation_men", "days_at_once", "patches_per_day"):
             _at_least(f"data.{name}", getattr(self, name), 1)
         _at_least("data.workers", self.workers, 0)
-        _at_least("data.severity", self.severity, 0.0)
+        for name in ("severity", "drawing_mm", "texture_hu"):
+            _at_least(f"data.{name}", getattr(self, name), 0.0)
 
 
 @dataclass(frozen=True)

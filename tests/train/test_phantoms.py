@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice, pairwise
 from pathlib import Path
 
@@ -196,3 +197,25 @@ def test_workers_end_with_a_training_that_is_killed(folder: Path, tmp_path: Path
         training.send_signal(signal.SIGKILL)
         # Workers hold the same standard output: it ends when the last of them has.
         assert training.communicate(timeout=60)[0] == b""
+
+
+def test_texture_changes_the_scans_alone(folder: Path):
+    plain = settings(batch=1)
+    with source(folder, plain) as first:
+        seen = first.batch(0)
+    with source(folder, replace(plain, data=replace(plain.data, texture_hu=15.0))) as second:
+        textured = second.batch(0)
+    ways = [textured.fixed_labels, textured.fixed_labels.flip(-1)]  # what comes after it is drawn anew: the mirror
+    assert any(torch.equal(seen.fixed_labels, way) for way in ways)
+    assert not any(torch.equal(seen.fixed, way) for way in (textured.fixed, textured.fixed.flip(-1)))
+    assert textured.motion is not None and seen.motion is None
+
+
+def test_another_doctor_draws_otherwise(folder: Path):
+    plain = settings()
+    with source(folder, plain) as first:
+        seen = first.batch(0)
+    with source(folder, replace(plain, data=replace(plain.data, drawing_mm=1.5))) as second:
+        drawn = second.batch(0)
+    assert not torch.equal(seen.fixed_labels, drawn.fixed_labels)
+    assert not torch.equal(seen.moving_labels, drawn.moving_labels)
