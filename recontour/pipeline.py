@@ -241,9 +241,7 @@ def _without_medium(fixed: Volume, moving: Volume, rois: list[PlannedRoi], affin
 
     for roi in rois:
         if roi.organ == "bladder":
-            placed = affine.inverse().apply(_inside_corners(roi.level_set))
-            bladder = resample_level_set(roi.level_set, _reach(placed, fixed.grid, 2.0, None), affine)
-            fixed, moving = without_medium(fixed, moving, bladder)
+            fixed, moving = without_medium(fixed, moving, _placed_near(roi.level_set, fixed.grid, affine))
     return fixed, moving
 
 
@@ -284,6 +282,7 @@ def _predict(
 ) -> _Deformation:
     """The network's field, and its segmentation of the planned organs for which its card trusts it."""
     from recontour.fuse.combine import level_set_from_probability
+    from recontour.network.architectures import without_segmentation
     from recontour.network.around import predict_around_organs
     from recontour.network.released import open_model
     from recontour.network.settled import predict_settled
@@ -291,13 +290,14 @@ def _predict(
     opened = model or open_model(settings.model)
     by_organ = {roi.organ: roi for roi in rois if roi.organ}
     labels = _label_map(by_organ, opened.card.labels, fixed.grid, affine)
-    alone = settings.method == "network"  # a refinement mends what one answer leaves, and in less time
-    ask = predict_settled if alone else predict_around_organs
-    found = ask(opened, fixed, moving, labels, settings.device, settings.precision)
     rules: dict[str, Rule] = {
         organ: 0.5 if path == "blend" else path for organ, path in opened.card.path_per_organ.items()
     }
     trusted = [organ for organ in by_organ if rules.get(organ, "registration") != "registration"]
+    asked = opened if trusted else replace(opened, network=without_segmentation(opened.network))
+    alone = settings.method == "network"  # a refinement mends what one answer leaves, and in less time
+    ask = predict_settled if alone else predict_around_organs
+    found = ask(asked, fixed, moving, labels, settings.device, settings.precision)
     segmented: dict[str, LevelSet] = {}
     if found.probabilities is not None:
         for organ in trusted:
@@ -314,9 +314,15 @@ def _label_map(
     out = np.zeros(region.size, np.uint8)
     for number, organ in enumerate(labels):
         if organ in by_organ:
-            shape = resample_level_set(by_organ[organ].level_set, region, affine)
-            out[shape.array > 0] = number
+            shape = _placed_near(by_organ[organ].level_set, region, affine)
+            out[region.box_of(shape.grid)][shape.array > 0] = number
     return out
+
+
+def _placed_near(shape: LevelSet, region: Grid, affine: Affine) -> LevelSet:
+    """A planned shape in the daily frame, on the part of `region` that holds it."""
+    placed = affine.inverse().apply(_inside_corners(shape))
+    return resample_level_set(shape, _reach(placed, region, 2.0, None), affine)
 
 
 def _fuse(rois: list[PlannedRoi], registered: dict[str, LevelSet], deformation: _Deformation) -> dict[str, LevelSet]:

@@ -17,6 +17,7 @@ Output voxel k of a resolution lies over input voxel START + STRIDE * k.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 from torch import Tensor, cat, nn
@@ -188,8 +189,16 @@ class CrossStitchNetwork(Network):
         s, r = self.stitch_up0(up(s2), up(r2))  # n/2 - 14
         s3, r3 = s_out.level3(join(s, s1)), r_out.level3(join(r, r1))  # n/2 - 18
         s, r = self.stitch_up1(up(s3), up(r3))  # n - 36
-        s4, r4 = s_out.level4(join(s, s0)), r_out.level4(join(r, r0))  # n - 40
+        r4 = r_out.level4(join(r, r0))  # n - 40
+        s4 = s3 if self.segment is None else s_out.level4(join(s, s0))  # nobody asks for it: see without_segmentation
         return (s2, s3, s4), (r2, r3, r4)
+
+
+def without_segmentation(network: Network) -> Network:
+    """A copy that registers as before and does not segment, in two thirds of the time."""
+    copied = copy.deepcopy(network)
+    copied.segment = None
+    return copied
 
 
 _KINDS: dict[str, type[Network]] = {

@@ -16,16 +16,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from recontour.geometry.boxes import bounding_box
 from recontour.geometry.field import Field
+from recontour.geometry.grid import Index
 from recontour.geometry.volume import Volume
 from recontour.network.around import predict_around_organs
-from recontour.network.catalogue import LABELS
+from recontour.network.coarse import coarser_scan, finer
 from recontour.network.predict import Precision, Prediction
 from recontour.network.released import ReleasedModel
 from recontour.network.warp import warp
 
-_ROUNDS = 3  # of looking up the pull where the answer leads: it is a mm or two, and smooth
+_ROUNDS = 2  # of looking up the pull where the answer leads: it is a mm or two, and smooth
+_BLOCK = 2  # voxels a side: fields are smooth, and are looked up in an eighth of the places
 
 
 def predict_settled(
@@ -41,45 +42,48 @@ def predict_settled(
     first = predict_around_organs(model, fixed, moving, moving_labels, device, precision)
     if first.field is None:
         return first
+    size = fixed.grid.size
     pull = _asked(model, moving, moving, moving_labels, device, precision)
-    field = _without_pull(_tensor(first.field.array), pull)
-    moved = Volume(moving.grid, warp(_tensor(moving.array[None]), field)[0, 0].numpy())
-    left = _asked(model, fixed, moved, _moved_labels(moving_labels, field), device, precision)
-    left = _without_pull(left, warp(pull, field))
-    return replace(first, field=Field(fixed.grid, (left + warp(field, left))[0].numpy()))
+    field = _without_pull(_blocks(first.field), pull)
+    moved, moved_labels = _moved(moving, moving_labels, _voxels(field, size))
+    left = _asked(model, fixed, moved, moved_labels, device, precision)
+    left = _without_pull(left, warp(pull, field, spacing_mm=_BLOCK))
+    whole = _voxels(left + warp(field, left, spacing_mm=_BLOCK), size)
+    return replace(first, field=Field(fixed.grid, whole[0].numpy()))
 
 
 def _asked(
     model: ReleasedModel, fixed: Volume, moving: Volume, labels: NDArray[np.uint8], device: str, precision: Precision
 ) -> Tensor:
-    """(1, 3, D, H, W) mm."""
     field = predict_around_organs(model, fixed, moving, labels, device, precision).field
     assert field is not None
-    return _tensor(field.array)
+    return _blocks(field)
 
 
 def _without_pull(field: Tensor, pull: Tensor) -> Tensor:
-    """v with v(y) = field(y) - pull(y + v(y)), (1, 3, D, H, W) in voxels: the pull is at home in the planning scan."""
-    moving = (field.abs().amax(dim=1) + pull.abs().amax(dim=1))[0].numpy()
-    box = bounding_box(moving, 0)  # beyond it both are zero
-    if box is None:
-        return field
-    given, known = field[..., *box], pull[..., *box]
-    found = given
+    """v with v(y) = field(y) - pull(y + v(y)): the pull is at home in the planning scan."""
+    found = field
     for _ in range(_ROUNDS):
-        found = given - warp(known, found)
-    out = torch.zeros_like(field)
-    out[..., *box] = found
-    return out
+        found = field - warp(pull, found, spacing_mm=_BLOCK)
+    return found
 
 
-def _moved_labels(labels: NDArray[np.uint8], field: Tensor) -> NDArray[np.uint8]:
-    """The label that has most of a voxel, where any has more than half."""
-    shares = torch.stack([warp(_tensor((labels == k)[None]), field)[0, 0] for k in range(1, len(LABELS))])
-    most, which = shares.max(dim=0)
-    return torch.where(most > 0.5, which + 1, 0).to(torch.uint8).numpy()
+def _moved(moving: Volume, labels: NDArray[np.uint8], field: Tensor) -> tuple[Volume, NDArray[np.uint8]]:
+    """The planning scan and its labels where a field (1, 3, D, H, W) puts them."""
+    scan = warp(_tensor(moving.array)[None, None], field)
+    organs = warp(_tensor(labels).float()[None, None], field, between="nearest")
+    return Volume(moving.grid, scan[0, 0].numpy()), organs[0, 0].to(torch.uint8).numpy()
 
 
-def _tensor(array: NDArray[np.float32] | NDArray[np.bool_]) -> Tensor:
-    """(C, D, H, W) as a batch of one, float32."""
-    return torch.from_numpy(np.ascontiguousarray(array, np.float32))[None]  # pyright: ignore[reportUnknownMemberType]
+def _blocks(field: Field) -> Tensor:
+    """(1, 3, d, h, w) mm, means over blocks of _BLOCK voxels a side."""
+    return torch.stack([coarser_scan(_tensor(component), _BLOCK) for component in field.array])[None]
+
+
+def _voxels(blocks: Tensor, size: Index) -> Tensor:
+    """Of (1, 3, d, h, w) at blocks: (1, 3, *size) at voxels."""
+    return finer(blocks[0], _BLOCK, (0, 0, 0), size)[None]
+
+
+def _tensor(array: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))  # pyright: ignore[reportUnknownMemberType]

@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
 
-def warp(image: Tensor, field_mm: Tensor, start: int = 0, stride: int = 1, spacing_mm: float = 1.0) -> Tensor:
+def warp(
+    image: Tensor, field_mm: Tensor, start: int = 0, stride: int = 1, spacing_mm: float = 1.0,
+    between: Literal["bilinear", "nearest"] = "bilinear",
+) -> Tensor:  # fmt: skip
     """The image, taken where the field points.
 
     image: (B, C, D, H, W). field_mm: (B, 3, d, h, w), mm, components x, y, z, so component 0 moves along W.
-    Output voxel k lies over image voxel start + stride * k and takes the value that the image has, trilinearly, at
-    that place + field / spacing_mm; beyond the image the nearest border value holds. Returns (B, C, d, h, w).
+    Output voxel k lies over image voxel start + stride * k and takes the value that the image has, trilinearly (or in
+    the nearest voxel, for labels), at that place + field / spacing_mm; beyond the image the nearest border value holds.
+    Returns (B, C, d, h, w).
     """
     places = _places(field_mm, start, stride, spacing_mm)
     last = torch.tensor([max(n - 1, 1) for n in reversed(image.shape[2:])], dtype=places.dtype, device=places.device)
     normalised = 2.0 * places / last - 1.0  # -1 and 1 are the centres of the first and the last voxel
-    return torch.nn.functional.grid_sample(image, normalised, "bilinear", "border", align_corners=True)
+    return torch.nn.functional.grid_sample(image, normalised, between, "border", align_corners=True)
 
 
 def _places(field_mm: Tensor, start: int, stride: int, spacing_mm: float) -> Tensor:

@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from recontour.errors import UsageError
-from recontour.network.architectures import STARTS, STRIDES, build_network, output_sizes, parameter_count
+from recontour.network.architectures import (
+    STARTS,
+    STRIDES,
+    build_network,
+    output_sizes,
+    parameter_count,
+    without_segmentation,
+)
 from recontour.network.blocks import CrossStitch, join, up
 from recontour.network.catalogue import ARCHITECTURES, LABELS
 
@@ -130,3 +137,13 @@ def test_unknown_name_or_input_is_refused():
 def test_the_table_is_read_without_torch():
     code = "import sys, recontour.network.catalogue, recontour.network; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["cross-stitch", "dense", "sedd"])
+def test_without_its_segmentation_a_network_registers_as_before(name: str):
+    network = build_network(name).eval()
+    scans = torch.randn(3, 1, 1, 44, 44, 44, generator=torch.Generator().manual_seed(1))
+    both, one = network(*scans), without_segmentation(network)(*scans)
+    assert both.logits is not None and one.logits is None
+    for before, after in zip(both.field_mm, one.field_mm, strict=True):
+        assert torch.equal(before, after)
