@@ -36,7 +36,7 @@ from recontour.train.folder import VALIDATION as VALIDATION_LOG
 from recontour.train.log import read_rows
 from recontour.train.seen import seen_in_training
 from recontour.train.settings import TrainSettings
-from recontour.train.validate import Validation, validate_fields_too
+from recontour.train.validate import Validation, validate_settled
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 OnPair = Callable[[int, int], None]
@@ -185,12 +185,12 @@ def _counted(pairs: int, men: int, noun: str) -> str:
 
 
 def validated(model: ReleasedModel, pairs: Sequence[ScanPair], on_pair: OnPair | None) -> Validation:
-    """As validate_fields_too, pair after pair. on_pair: as for export_model."""
+    """As validate_settled, pair after pair. on_pair: as for export_model."""
     parts: list[Validation] = []
     for number, pair in enumerate(pairs):
         if on_pair is not None:
             on_pair(number, len(pairs))
-        parts.append(validate_fields_too(model, [pair]))
+        parts.append(validate_settled(model, [pair]))
     return Validation(
         tuple(score for part in parts for score in part.scores), tuple(field for part in parts for field in part.fields)
     )

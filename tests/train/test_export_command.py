@@ -26,7 +26,7 @@ def scored(monkeypatch: pytest.MonkeyPatch, affine_mm: float, registration_mm: f
         both = {"affine": affine_mm, "registration": registration_mm}
         return Validation(tuple(PathScore("a", path, "prostate", mm, 2 * mm, 0.9) for path, mm in both.items()), ())
 
-    monkeypatch.setattr("recontour.train.export.validate_fields_too", answer)
+    monkeypatch.setattr("recontour.train.export.validate_settled", answer)
 
 
 def test_export_then_list(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -20,6 +22,7 @@ from recontour.train.validate import (
     mean_msd_mm,
     validate,
     validate_fields_too,
+    validate_settled,
 )
 
 SIZE = (52, 64, 58)
@@ -123,6 +126,18 @@ def test_only_contoured_organs_and_only_paths_that_there_are():
 def test_a_constant_field_changes_no_volume():
     (field,) = validate_fields_too(model(), [pair()], "fp32").fields
     assert field.pair == "7-1" and field.jacobian_sd == pytest.approx(0.0, abs=1e-6) and field.folding == 0.0
+
+
+def test_the_pull_of_a_network_that_says_always_the_same_does_not_count_where_it_settles():
+    always = model(shift_xyz=(4.0, 0.0, 0.0))
+    pulled, settled = (by_path(f(always, [pair()], "fp32"), "prostate") for f in (validate, _settled))
+    assert pulled["registration"].msd_mm > 1.0
+    assert settled["registration"].msd_mm == pytest.approx(settled["affine"].msd_mm, abs=1e-6)
+    assert settled["affine"] == pulled["affine"]
+
+
+def _settled(*given: Any) -> list[PathScore]:
+    return list(validate_settled(*given).scores)
 
 
 def test_a_field_that_folds_in_a_quarter_of_its_region():
