@@ -4,7 +4,8 @@ Shown the planning scan beside itself, a perfect network would answer that nothi
 otherwise than in its training, it pulls them to where it would have drawn them, on every day alike; its answer to the
 planning scan beside itself is that pull, and is subtracted. And it leaves a share of a large motion: asked again, with
 the planning scan where the first answer puts it, it sees the rest as a small one (Zhao et al., ICCV 2019, "Recursive
-cascaded networks").
+cascaded networks"). The rest is asked for in both directions: the motion changes its sign and the pull does not, so
+that half the difference is the motion.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def predict_settled(
     device: str = "auto",
     precision: Precision = "auto",
 ) -> Prediction:
-    """As `predict_around_organs`, with a better field; asks the network three times. The probabilities are those of its
+    """As `predict_around_organs`, with a better field; asks the network four times. The probabilities are those of its
     first answer, as is all of a network that does not register."""
     first = predict_around_organs(model, fixed, moving, moving_labels, device, precision)
     if first.field is None:
@@ -46,8 +47,9 @@ def predict_settled(
     pull = _asked(model, moving, moving, moving_labels, device, precision)
     field = _without_pull(_blocks(first.field), pull)
     moved, moved_labels = _moved(moving, moving_labels, _voxels(field, size))
-    left = _asked(model, fixed, moved, moved_labels, device, precision)
-    left = _without_pull(left, warp(pull, field, spacing_mm=_BLOCK))
+    there = _asked(model, fixed, moved, moved_labels, device, precision)
+    back = _asked(model, moved, fixed, moved_labels, device, precision)
+    left = (there - back) / 2
     whole = _voxels(left + warp(field, left, spacing_mm=_BLOCK), size)
     return replace(first, field=Field(fixed.grid, whole[0].numpy()))
 
