@@ -173,6 +173,7 @@ def _phantoms(settings: TrainSettings, run: Path) -> tuple[list[ScanPair], dict[
         "men": own.training_men,
         "seeds": f"{TRAINING.start}-{TRAINING.start + own.training_men - 1}",
         "severity": own.severity,
+        **{name: value for name in ("drawing_mm", "texture_hu") if (value := getattr(own, name))},
         "validation_men": own.validation_men,
         "validation_seeds": f"{VALIDATION.start}-{VALIDATION.start + own.validation_men - 1}",
         "validation_pairs": len(pairs),
