@@ -81,8 +81,8 @@ def settings_of(request: PersonalizeRequest, model_folder: Path, card: ModelCard
         checkpoint_every_s=120.0,
         data=DataSettings("patient", str(request.patient.resolve()), days_at_once=4, patches_per_day=8),
         network=network,
-        loss=LossSettings(similarity="local-ncc", w_field=0.3),  # his days are made: where everything went is known
-        optimiser=OptimiserSettings(learning_rate=5e-4, head_rate=4.0, beta2=0.99),
+        loss=LossSettings(similarity="local-ncc", w_field=1.0),  # his days are made: where everything went is known
+        optimiser=OptimiserSettings(learning_rate=2e-4, head_rate=5.0, beta2=0.99),
     )
     told: TrainSettings = filled(ours, read_toml(request.training)) if request.training else ours
     fixed = replace(
