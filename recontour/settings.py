@@ -111,7 +111,7 @@ class QaSettings:
     folding_reject: float = 0.01
     disagreement_review_mm: float = 3.0  # mean distance of the registered and the segmented surface
     disagreement_reject_mm: float = 6.0
-    edges_review_mm: float = 4.4  # between the contour and the edge that the daily scan shows, at its worst twentieth
+    edges_review_mm: float = 4.5  # between the contour and the edge that the daily scan shows, at its worst twentieth
     edges_reject_mm: float = 7.5
     match_review: float = 0.4  # correlation of both scans around the organ, after warping
     match_reject: float = 0.2

