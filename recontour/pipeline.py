@@ -294,10 +294,10 @@ def _predict(
         organ: 0.5 if path == "blend" else path for organ, path in opened.card.path_per_organ.items()
     }
     trusted = [organ for organ in by_organ if rules.get(organ, "registration") != "registration"]
-    asked = opened if trusted else replace(opened, network=without_segmentation(opened.network))
+    used_of_it = opened if trusted else replace(opened, network=without_segmentation(opened.network))
     alone = settings.method == "network"  # a refinement mends what one answer leaves, and in less time
     ask = predict_settled if alone else predict_around_organs
-    found = ask(asked, fixed, moving, labels, settings.device, settings.precision)
+    found = ask(used_of_it, fixed, moving, labels, settings.device, settings.precision)
     segmented: dict[str, LevelSet] = {}
     if found.probabilities is not None:
         for organ in trusted:

@@ -195,7 +195,7 @@ class CrossStitchNetwork(Network):
 
 
 def without_segmentation(network: Network) -> Network:
-    """A copy that registers as before and does not segment, in two thirds of the time."""
+    """A copy that registers as before and does not segment: what only the segmentation needs is not computed."""
     copied = copy.deepcopy(network)
     copied.segment = None
     return copied

@@ -72,20 +72,16 @@ def _without_pull(field: Tensor, pull: Tensor) -> Tensor:
 
 def _moved(moving: Volume, labels: NDArray[np.uint8], field: Tensor) -> tuple[Volume, NDArray[np.uint8]]:
     """The planning scan and its labels where a field (1, 3, D, H, W) puts them."""
-    scan = warp(_tensor(moving.array)[None, None], field)
-    organs = warp(_tensor(labels).float()[None, None], field, between="nearest")
+    scan = warp(torch.as_tensor(moving.array)[None, None], field)
+    organs = warp(torch.as_tensor(labels).float()[None, None], field, between="nearest")
     return Volume(moving.grid, scan[0, 0].numpy()), organs[0, 0].to(torch.uint8).numpy()
 
 
 def _blocks(field: Field) -> Tensor:
     """(1, 3, d, h, w) mm, means over blocks of _BLOCK voxels a side."""
-    return torch.stack([coarser_scan(_tensor(component), _BLOCK) for component in field.array])[None]
+    return torch.stack([coarser_scan(torch.as_tensor(component), _BLOCK) for component in field.array])[None]
 
 
 def _voxels(blocks: Tensor, size: Index) -> Tensor:
     """Of (1, 3, d, h, w) at blocks: (1, 3, *size) at voxels."""
     return finer(blocks[0], _BLOCK, (0, 0, 0), size)[None]
-
-
-def _tensor(array: NDArray[np.float32] | NDArray[np.uint8]) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array))  # pyright: ignore[reportUnknownMemberType]

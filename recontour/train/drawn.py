@@ -34,4 +34,4 @@ def _moved(shape: LevelSet, sd_mm: float, rng: np.random.Generator) -> LevelSet:
     lattice = Grid.around(low - _LATTICE_MM, high + _LATTICE_MM, _LATTICE_MM)
     noise = _ALL_AROUND * rng.standard_normal() + rng.standard_normal(lattice.size)
     out_mm = np.clip(sd_mm * noise, -_LARGEST * sd_mm, _LARGEST * sd_mm).astype(np.float32)
-    return LevelSet(shape.grid, shape.array + spread(torch.from_numpy(out_mm), lattice, shape.grid).numpy())  # pyright: ignore[reportUnknownMemberType]
+    return LevelSet(shape.grid, shape.array + spread(torch.as_tensor(out_mm), lattice, shape.grid).numpy())

@@ -41,7 +41,7 @@ def settled_at(share: float, pull_mm: tuple[float, float, float], moved_mm: floa
     network.register_parameter("here", torch.nn.Parameter(torch.zeros(1)))
     labels = np.zeros(GRID.size, np.uint8)
     labels[ORGAN] = LABELS.index("prostate")
-    ramp = np.broadcast_to(RAMP_HU * (np.arange(80, dtype=np.float32) - 40.0), GRID.size)
+    ramp = np.tile(np.float32(RAMP_HU) * (np.arange(80, dtype=np.float32) - 40.0), (*GRID.size[:2], 1))
     model = ReleasedModel(ModelCard("pulled", "reg", row.inputs), network)
     scans = Volume(GRID, ramp + np.float32(RAMP_HU * moved_mm)), Volume(GRID, ramp)
     found = predict_settled(model, *scans, labels, "cpu", "fp32")

@@ -55,6 +55,12 @@ def test_agrees_with_the_resampling_of_geometry():
     assert np.abs(got - want).max() < 1e-4
 
 
+def test_labels_are_taken_from_the_nearest_voxel():
+    labels = torch.tensor([0.0, 0.0, 4.0, 4.0, 1.0]).view(1, 1, 1, 1, 5)
+    found = warp(labels, constant_field(1.4, 0.0, 0.0, (1, 1, 5)), between="nearest")
+    assert found.flatten().tolist() == [0.0, 4.0, 4.0, 1.0, 1.0]  # from voxels 1.4, 2.4, 3.4, 4.4 and beyond
+
+
 def test_the_gradient_in_the_field_is_the_slope_of_the_image():
     field = constant_field(0.3, 0.3, 0.3, (2, 2, 2)).requires_grad_()
     warp(RAMP, field, start=1).sum().backward()
