@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from recontour.geometry.crop import crop_level_set
 from recontour.geometry.volume import Volume
 from recontour.pipeline import PlannedRoi, Propagation
 from recontour.qa.checks import RoiFacts, StudyFacts, Verdict, judge, judge_study
@@ -72,7 +71,7 @@ def judge_propagation(
 def _measured(roi: PlannedRoi, result: Propagation, day: Day) -> RoiFacts:
     shape = result.level_sets[roi.name]
     found = result.segmented.get(roi.name)
-    paths = (result.registered[roi.name], crop_level_set(found, shape.grid)) if found else None
+    paths = (result.registered[roi.name], found) if found else None
     return measure_roi(roi.name, roi.organ or roi.name, roi.level_set, shape, day, paths)
 
 

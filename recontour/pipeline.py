@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from recontour.errors import AlignmentFailed, MemoryShort
 from recontour.geometry.affine import Affine
 from recontour.geometry.boxes import bounding_box
-from recontour.geometry.crop import crop_field, crop_level_set
+from recontour.geometry.crop import crop_field
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid, Index
 from recontour.geometry.resample import resample_level_set, resample_volume
@@ -50,8 +50,8 @@ class Propagation:
     fixed, warped: the daily scan, and the planning scan warped onto it, HU, on the region.
     level_sets: one per planned ROI, in the plan's order, each on a part of the region; empty (all negative) where
     nothing was left of it.
-    registered, segmented: the two paths before they were combined; segmented only where a network segments the ROI,
-    on the whole region.
+    registered, segmented: the two paths before they were combined, each on a part of the region; segmented only where
+    a network segments the ROI, whether or not its card has it used for the contour.
     alignment_match: correlation of both scans after the affine alone. model: name and sha256 of the network used;
     seen: the ranges of its training data, as on its card. seconds: wall time per stage, in order.
     """
@@ -131,7 +131,7 @@ def propagate_from(
     else:
         deformation = _deform(fixed, moving, rois, affine, settings, model, watch)
     with watch.stage("fuse"):
-        registered = warp_rois(rois, affine, deformation.field, deformation.segmented)
+        registered = warp_rois(rois, affine, deformation.field, deformation.used(rois))
         fused = _fuse(rois, registered, deformation)
     with watch.stage("warp scan"):
         warped = resample_volume(planning, region, affine, deformation.field)
@@ -210,6 +210,12 @@ class _Deformation:
     model: tuple[str, str] | None = None
     seen: tuple[dict[str, Any], ...] = ()
 
+    def used(self, rois: list[PlannedRoi]) -> dict[str, LevelSet]:
+        """The segmented shapes that a contour is made of; the others are a second opinion."""
+        trusted = {organ for organ, rule in self.rules.items() if rule != "registration"}
+        names = [roi.name for roi in rois if roi.organ in trusted and roi.name in self.segmented]
+        return {name: self.segmented[name] for name in names}
+
 
 def _deform(
     fixed: Volume,
@@ -265,11 +271,11 @@ def _refine(
     from recontour.network.device import choose_device
     from recontour.network.refine import refine_field
 
-    known = [roi for roi in rois if roi.name in predicted.segmented]
-    shapes = {roi.name: resample_level_set(roi.level_set, fixed.grid, affine) for roi in known}
+    used = {name: resample_level_set(shape, fixed.grid) for name, shape in predicted.used(rois).items()}
+    shapes = {roi.name: resample_level_set(roi.level_set, fixed.grid, affine) for roi in rois if roi.name in used}
     start = predicted.field if predicted.field.array.any() else None
     device = choose_device(settings.device)
-    return refine_field(fixed, moving, start, settings.refine, device, shapes, predicted.segmented)
+    return refine_field(fixed, moving, start, settings.refine, device, shapes, used)
 
 
 def _predict(
@@ -280,9 +286,7 @@ def _predict(
     settings: Settings,
     model: ReleasedModel | None,
 ) -> _Deformation:
-    """The network's field, and its segmentation of the planned organs for which its card trusts it."""
-    from recontour.fuse.combine import level_set_from_probability
-    from recontour.network.architectures import without_segmentation
+    """The network's field, and its segmentation of the planned organs."""
     from recontour.network.around import predict_around_organs
     from recontour.network.released import open_model
     from recontour.network.settled import predict_settled
@@ -293,18 +297,24 @@ def _predict(
     rules: dict[str, Rule] = {
         organ: 0.5 if path == "blend" else path for organ, path in opened.card.path_per_organ.items()
     }
-    trusted = [organ for organ in by_organ if rules.get(organ, "registration") != "registration"]
-    used_of_it = opened if trusted else replace(opened, network=without_segmentation(opened.network))
     alone = settings.method == "network"  # a refinement mends what one answer leaves, and in less time
     ask = predict_settled if alone else predict_around_organs
-    found = ask(used_of_it, fixed, moving, labels, settings.device, settings.precision)
+    found = ask(opened, fixed, moving, labels, settings.device, settings.precision)
     segmented: dict[str, LevelSet] = {}
     if found.probabilities is not None:
-        for organ in trusted:
-            probability = found.probabilities[opened.card.labels.index(organ)]
-            segmented[by_organ[organ].name] = level_set_from_probability(probability, fixed.grid)
+        for number, organ in enumerate(opened.card.labels):
+            if organ in by_organ:
+                segmented[by_organ[organ].name] = _segmented(found.probabilities[number], fixed.grid)
     used = (opened.card.name, opened.card.weights_sha256)
     return _Deformation(found.field or Field.zero(fixed.grid), segmented, rules, used, opened.card.seen)
+
+
+def _segmented(probability: NDArray[np.float32], region: Grid) -> LevelSet:
+    """The surface of probability one half, on the part of `region` that holds it; empty where it is nowhere."""
+    from recontour.fuse.combine import level_set_from_probability
+
+    box = bounding_box(probability > 0.5, int(_BAND_MM)) or (slice(0, 2), slice(0, 2), slice(0, 2))
+    return level_set_from_probability(probability[box], region.part(box))
 
 
 def _label_map(
@@ -330,11 +340,12 @@ def _fuse(rois: list[PlannedRoi], registered: dict[str, LevelSet], deformation: 
     from recontour.fuse.combine import combine
 
     fused: dict[str, LevelSet] = {}
+    used = deformation.used(rois)
     for roi in rois:
         rule = deformation.rules.get(roi.organ, "registration")
-        segmented = deformation.segmented.get(roi.name)
-        found = crop_level_set(segmented, registered[roi.name].grid) if segmented else None
-        fused[roi.name] = combine(registered[roi.name], found, rule)
+        carried = registered[roi.name]
+        found = resample_level_set(used[roi.name], carried.grid) if roi.name in used else None
+        fused[roi.name] = combine(carried, found, rule)
     return clean_up(fused, {roi.name: roi.level_set for roi in rois}, carried=registered)
 
 

@@ -11,7 +11,7 @@ from recontour.accuracy import plots
 from recontour.accuracy.command import command_of
 from recontour.accuracy.filling import filling_table
 from recontour.accuracy.rows import DICE, HD95, MSD, OTHERS_AT_MOST, groups_of, ordered, slug, undisturbed
-from recontour.accuracy.summary import aims_of, compared, summary_of
+from recontour.accuracy.summary import aims_of, compared, paths_of, summary_of
 from recontour.accuracy.tables import csv_of, field_table, flags_table, measure_table, time_table
 from recontour.evaluate.flagged import WRONG_MM, contours_of, flags
 from recontour.evaluate.journal import Outcome
@@ -50,6 +50,9 @@ def write_page(outcomes: Sequence[Outcome], out: Path, limits: QaSettings, journ
     aims = aims_of(rows)
     if aims:
         parts.append(f"### The network alone, and what was aimed at\n\n{_AIMS}\n\n{aims}")
+    paths = paths_of(rows)
+    if paths:
+        parts.append(f"### The two paths of the network\n\n{_PATHS}\n\n{paths}")
     parts += [_group(group, members, images) for group, members in groups.items()]
     parts += [_failures(rows, limits, images), _filling(groups, images), _notes(rows)]
     write_text(out, "\n\n".join(part.strip() for part in parts if part) + "\n")
@@ -176,6 +179,9 @@ whiskers the 5th and 95th percentile; ×2 says that two are lost and not drawn."
 
 _AIMS = """The mean MSD, mm, beside what the paper's best network reached on its own validation patients (other
 men, other scanners, contours of people: a figure to aim at, no rival), and beside half of the affine's."""
+
+_PATHS = """The contour that is carried over by the network's field, and the one that it draws on the day's scan, before
+they are combined as its card says. The one that is not used is a second opinion: see [qa.md](qa.md)."""
 
 _FAILURES = f"""## Knowing when it fails
 

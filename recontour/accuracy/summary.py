@@ -26,6 +26,7 @@ from recontour.evaluate.markdown import markdown_table
 from recontour.evaluate.scores import summarise
 
 STATISTICS = ("median", "mean", "worst")
+PATHS = ("registration", "segmentation")
 # Its best network on its validation set: cross-stitch, segmentation path; mean MSD (Elmahdy et al., IEEE Access 2021).
 PAPER_MM = {"prostate": 1.06, "seminal_vesicles": 1.27, "rectum": 1.76, "bladder": 0.91}
 
@@ -101,6 +102,30 @@ def _aim_rows(group: str, members: Sequence[Outcome], method: str) -> list[list[
         row += [number(paper, 2), _better(ours, paper)] if paper else ["", ""]
         half = float(np.mean(affine)) / 2 if affine else None
         rows.append([*row, *([number(half, 2), _better(ours, half)] if half else ["", ""])])
+    return rows
+
+
+def paths_of(outcomes: Sequence[Outcome]) -> str:
+    """Both paths of the network alone, organ by organ; "" where none segments."""
+    rows: list[list[str]] = []
+    for group, members in groups_of(outcomes).items():
+        for method in methods_of(members, own=True):
+            if method.endswith("network"):
+                rows += _path_rows(group, members, method)
+    heads = ["pairs", "method", "organ", "n", *(f"{name}: MSD {word}" for name in PATHS for word in STATISTICS)]
+    return markdown_table(heads, rows) if rows else ""
+
+
+def _path_rows(group: str, members: Sequence[Outcome], method: str) -> list[list[str]]:
+    rows: list[list[str]] = []
+    for organ in organs_of(members):
+        found = [
+            [path.msd_mm for row in organ_rows(members, method, organ) for path in row.paths if path.path == name]
+            for name in PATHS
+        ]
+        if all(found):
+            figures = [number(mm, 2) for values in found for mm in _statistics(values)]
+            rows.append([group, method, named(organ), str(len(found[0])), *figures])
     return rows
 
 

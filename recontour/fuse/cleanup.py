@@ -225,9 +225,7 @@ def _cropped(shape: LevelSet) -> LevelSet | None:
 
 
 def _part_of(shape: LevelSet, box: Box) -> LevelSet:
-    z, y, x = box
-    grid = shape.grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
-    return LevelSet(grid, np.ascontiguousarray(shape.array[box]))
+    return LevelSet(shape.grid.part(box), np.ascontiguousarray(shape.array[box]))
 
 
 def _boxes_meet(a: Grid, b: Grid) -> bool:

@@ -53,9 +53,7 @@ def _tight(level_set: LevelSet) -> LevelSet | None:
     box = bounding_box(level_set.array, _RIM)
     if box is None:
         return None
-    z, y, x = box
-    grid = level_set.grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
-    return LevelSet(grid, level_set.array[box])
+    return LevelSet(level_set.grid.part(box), level_set.array[box])
 
 
 def _cut(level_set: LevelSet, plane: SlicePlane) -> list[Points]:

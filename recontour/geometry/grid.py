@@ -105,6 +105,11 @@ class Grid:
         """The part from voxel `low` up to, not including, voxel `high`, as (z, y, x)."""
         return Grid.of(np.subtract(high, low), self.spacing_mm, self.points_at(low), self.direction)
 
+    def part(self, box: Box) -> Grid:
+        """The part that `box`, slices along (z, y, x) with both ends, takes of an array on this grid."""
+        z, y, x = box
+        return self.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+
     def box_of(self, part: Grid) -> Box:
         """Where `part`, cut out of this grid by `crop`, lies in it, as slices along (z, y, x); beyond it too.
 

@@ -38,9 +38,7 @@ def predict_around_organs(
     box = bounding_box(moving_labels > 0, MARGIN_VOXELS)
     if box is None or all(part == slice(0, n) for part, n in zip(box, grid.size, strict=True)):
         return predict(model, fixed, moving, moving_labels, grid, device, precision)
-    z, y, x = box
-    part = grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
-    found = predict(model, fixed, moving, moving_labels, part, device, precision)
+    found = predict(model, fixed, moving, moving_labels, grid.part(box), device, precision)
     if _leaves(found, moving_labels, box):
         return predict(model, fixed, moving, moving_labels, grid, device, precision)
     field = None if found.field is None else Field(grid, _faded(found.field.array, box, grid.size))

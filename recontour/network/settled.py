@@ -3,7 +3,7 @@
 Shown the planning scan beside itself, a perfect network would answer that nothing moved. Where contours are drawn
 otherwise than in its training, it pulls them to where it would have drawn them, on every day alike; its answer to the
 planning scan beside itself is that pull, and is subtracted. And it leaves a share of a large motion: asked again, with
-the planning scan where the first answer puts it, it sees the rest as a small one (Zhao et al., ICCV 2019, "Recursive
+the planning scan where the answer so far puts it, it sees the rest as a small one (Zhao et al., ICCV 2019, "Recursive
 cascaded networks"). The rest is asked for in both directions: the motion changes its sign and the pull does not, so
 that half the difference is the motion.
 """
@@ -11,15 +11,19 @@ that half the difference is the motion.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from recontour.geometry.boxes import bounding_box
+from recontour.geometry.crop import crop_field, crop_volume
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Index
 from recontour.geometry.volume import Volume
+from recontour.network.architectures import without_segmentation
 from recontour.network.around import predict_around_organs
 from recontour.network.coarse import coarser_scan, finer
 from recontour.network.predict import Precision, Prediction
@@ -27,7 +31,9 @@ from recontour.network.released import ReleasedModel
 from recontour.network.warp import warp
 
 _ROUNDS = 2  # of looking up the pull where the answer leads: it is a mm or two, and smooth
+_BOTH_WAYS = 2  # times that what is left is asked for: a third changes next to nothing
 _BLOCK = 2  # voxels a side: fields are smooth, and are looked up in an eighth of the places
+_MARGIN_VOXELS = 16  # around where the first answer moves anything; a region may be many times larger
 
 
 def predict_settled(
@@ -38,20 +44,24 @@ def predict_settled(
     device: str = "auto",
     precision: Precision = "auto",
 ) -> Prediction:
-    """As `predict_around_organs`, with a better field; asks the network four times. The probabilities are those of its
+    """As `predict_around_organs`, with a better field; asks the network six times. The probabilities are those of its
     first answer, as is all of a network that does not register."""
     first = predict_around_organs(model, fixed, moving, moving_labels, device, precision)
-    if first.field is None:
+    box = None if first.field is None else bounding_box(np.abs(first.field.array).max(axis=0), _MARGIN_VOXELS)
+    if first.field is None or box is None:
         return first
-    size = fixed.grid.size
-    pull = _asked(model, moving, moving, moving_labels, device, precision)
-    field = _without_pull(_blocks(first.field), pull)
-    moved, moved_labels = _moved(moving, moving_labels, _voxels(field, size))
-    there = _asked(model, fixed, moved, moved_labels, device, precision)
-    back = _asked(model, moved, fixed, moved_labels, device, precision)
-    left = (there - back) / 2
-    whole = _voxels(left + warp(field, left, spacing_mm=_BLOCK), size)
-    return replace(first, field=Field(fixed.grid, whole[0].numpy()))
+    near = fixed.grid.part(box)
+    registering = replace(model, network=without_segmentation(model.network))
+    ask = partial(_asked, registering, device=device, precision=precision)
+    fixed, moving, labels = crop_volume(fixed, near), crop_volume(moving, near), moving_labels[box]
+    field = _without_pull(_blocks(crop_field(first.field, near)), ask(moving, moving, labels))
+    for _ in range(_BOTH_WAYS):
+        moved, moved_labels = _moved(moving, labels, _voxels(field, near.size))
+        left = (ask(fixed, moved, moved_labels) - ask(moved, fixed, moved_labels)) / 2
+        field = left + warp(field, left, spacing_mm=_BLOCK)
+    whole = np.zeros_like(first.field.array)
+    whole[(slice(None), *box)] = _voxels(field, near.size)[0].numpy()
+    return replace(first, field=Field(first.field.grid, whole))
 
 
 def _asked(

@@ -99,7 +99,7 @@ def jacobian_inside(field: Field | None, shape: LevelSet) -> NDArray[np.float32]
     if field is None or box is None or min(part.stop - part.start for part in box) < 2:
         return np.ones(1, np.float32)
     _check_grid(field.grid, shape.grid)
-    determinant = jacobian_determinant(Field(_crop(field.grid, box), field.array[(slice(None), *box)]))
+    determinant = jacobian_determinant(Field(field.grid.part(box), field.array[(slice(None), *box)]))
     return determinant[shape.array[box] > 0]
 
 
@@ -129,7 +129,7 @@ def touches_border(shape: LevelSet, scan: Grid) -> bool:
     box = bounding_box(shape.array, margin=0)
     if box is None:
         return False
-    if _within(scan.index_at(_crop(shape.grid, box).corners_mm()), scan):
+    if _within(scan.index_at(shape.grid.part(box).corners_mm()), scan):
         return False
     inside = np.argwhere(shape.array[box] > 0) + [part.start for part in box]
     return not _within(scan.index_at(shape.grid.points_at(inside)), scan)
@@ -160,7 +160,7 @@ def _around_the_organ(daily: LevelSet, day: Day) -> tuple[LevelSet, Day]:
         return daily, day
     for part in present:
         _check_grid(part.grid, present[0].grid)
-    grid = _grown(_crop(daily.grid, box), present[0].grid)
+    grid = _grown(daily.grid.part(box), present[0].grid)
     field, fixed, warped = day.field_daily_to_planning, day.fixed, day.warped
     return resample_level_set(daily, grid), replace(
         day,
@@ -179,12 +179,7 @@ def _grown(organ: Grid, whole: Grid) -> Grid:
     z, y, x = (
         slice(max(0, part.start - rim), min(size, part.stop + rim)) for part, size in zip(box, whole.size, strict=True)
     )
-    return _crop(whole, (z, y, x))
-
-
-def _crop(grid: Grid, box: tuple[slice, slice, slice]) -> Grid:
-    z, y, x = box
-    return grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))
+    return whole.part((z, y, x))
 
 
 def _check_grid(grid: Grid, other: Grid) -> None:

@@ -150,7 +150,7 @@ def path_scores(pair: ScanPair, found: Prediction) -> list[PathScore]:
         if not truth.any():
             continue
         here, shapes = paths_of(pair, organ, found)
-        target = Mask(_part(pair_grid(pair), here), truth[here])
+        target = Mask(pair_grid(pair).part(here), truth[here])
         scores += [_scored(pair.name, path, organ, shape, target) for path, shape in shapes.items()]
     return scores
 
@@ -164,7 +164,7 @@ def paths_of(pair: ScanPair, organ: str, found: Prediction) -> tuple[Box, dict[s
     if probability is not None:
         boxes.append(_box_of_largest_part(probability > 0.5))
     here = _union([box for box in boxes if box is not None])
-    part = _part(grid, here)
+    part = grid.part(here)
     shapes: dict[str, Shape] = {AFFINE: Mask(part, planned[here])}
     registered = None if found.field is None else warped(planned, found.field, here)
     segmented = None if probability is None else level_set_from_probability(probability[here], part)
@@ -186,7 +186,7 @@ def warped(planned: NDArray[np.bool_], field: Field, here: Box) -> LevelSet:
     start_xyz = np.array([part.start for part in reversed(here)], np.float32)
     offset = field.array[(slice(None), *here)] + start_xyz[:, None, None, None]  # voxels are 1 mm
     values = warp(share, torch.as_tensor(offset)[None])[0, 0].numpy()
-    return LevelSet(_part(field.grid, here), values - np.float32(0.5))
+    return LevelSet(field.grid.part(here), values - np.float32(0.5))
 
 
 def field_score(pair: str, field: Field) -> FieldScore:
@@ -248,8 +248,3 @@ def _box_of_largest_part(inside: NDArray[np.bool_]) -> Box | None:
 def _union(boxes: Sequence[Box]) -> Box:
     z, y, x = (slice(min(p.start for p in parts), max(p.stop for p in parts)) for parts in zip(*boxes, strict=True))
     return z, y, x
-
-
-def _part(grid: Grid, box: Box) -> Grid:
-    z, y, x = box
-    return grid.crop((z.start, y.start, x.start), (z.stop, y.stop, x.stop))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
 from recontour.accuracy.rows import strongest_elastix
-from recontour.accuracy.summary import aims_of, best_own, compared, summary_of
-from recontour.evaluate.journal import Outcome
+from recontour.accuracy.summary import aims_of, best_own, compared, paths_of, summary_of
+from recontour.evaluate.journal import Outcome, PathOutcome
 from tests.accuracy.made_outcomes import OURS, STRONG, WIDE, organ, outcome
 
 NETWORK = "recontour network"
@@ -74,3 +75,20 @@ def test_the_network_alone_beside_the_papers_figures_and_half_the_affine() -> No
     ]
     assert f"| phantoms | {NETWORK} | prostate | 1.04 | 1.06 | better | 1.00 | worse |" in aims_of(rows)
     assert aims_of(three_pairs()) == ""
+
+
+def test_both_paths_of_the_network_beside_each_other() -> None:
+    def both(registered_mm: float, segmented_mm: float) -> tuple[PathOutcome, PathOutcome]:
+        return (
+            PathOutcome("registration", registered_mm, 1.0, 0.9),
+            PathOutcome("segmentation", segmented_mm, 1.0, 0.9),
+        )
+
+    found = [(0.5, 1.0), (0.7, 3.0), (1.2, math.inf)]
+    rows = [
+        outcome(f"p{k}", NETWORK, replace(organ("rectum", 0.5), paths=both(*mm)), organ("prostate", 0.5))
+        for k, mm in enumerate(found)
+    ]
+    table = paths_of(rows)
+    assert f"| phantoms | {NETWORK} | rectum | 3 | 0.70 | 0.80 | 1.20 | 3.00 | lost | lost |" in table
+    assert "prostate" not in table and paths_of(three_pairs()) == ""

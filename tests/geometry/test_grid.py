@@ -33,6 +33,14 @@ def test_crop_keeps_points() -> None:
     assert np.allclose(grid.crop((1, 2, 3), (4, 4, 4)).points_at([0, 0, 0]), grid.points_at([1, 2, 3]))
 
 
+def test_part_is_the_grid_of_an_arrays_part() -> None:
+    grid = Grid((6, 7, 8), (3.0, 2.0, 1.0), (1.0, 2.0, 3.0))
+    box = slice(1, 4), slice(2, 4), slice(3, 8)
+    part = grid.part(box)
+    assert part.size == (3, 2, 5) and np.allclose(part.points(), grid.points()[box])
+    assert grid.box_of(part) == box
+
+
 @pytest.mark.parametrize(
     ("size", "spacing", "direction"),
     [
