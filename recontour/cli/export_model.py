@@ -21,6 +21,9 @@ def export_model(
     out: Annotated[Path, typer.Option("--out", "-o", help="The folder that holds models.")] = Path("models"),
     summary: Annotated[str, typer.Option(help="One sentence on the card: what this model is.")] = "",
     limit: Annotated[list[str] | None, typer.Option(help="A limit to add to the card; may be repeated.")] = None,
+    mean_of: Annotated[
+        str, typer.Option("--mean-of", metavar="MODEL", help="Take the means of the run's weights and this model's.")
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a model of that name.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but warnings and errors.")] = False,
 ) -> None:
@@ -33,7 +36,7 @@ def export_model(
         if not quiet:
             stderr(f"  validation pair {number + 1} of {of}")
 
-    card = export(run, name, out, Remarks(summary, tuple(limit or ())), overwrite, on_pair)
+    card = export(run, name, out, Remarks(summary, tuple(limit or ())), overwrite, on_pair, mean_of)
     if not quiet:
         table(["organ", "path", "MSD mm", "HD95 mm", "Dice", "lost", ""], _rows(card))
         print(f"{out / name}: weights.safetensors, card.toml and README.md written")

@@ -34,6 +34,7 @@ from recontour.train.dataset import TRAINING, VALIDATION, ScanPair, patient_of, 
 from recontour.train.folder import BEST, LOG, MEN, read_run_settings
 from recontour.train.folder import VALIDATION as VALIDATION_LOG
 from recontour.train.log import read_rows
+from recontour.train.mean import mean_with
 from recontour.train.seen import seen_in_training
 from recontour.train.settings import TrainSettings
 from recontour.train.validate import Validation, validate_settled
@@ -68,24 +69,29 @@ def export_model(
     remarks: Remarks | None = None,
     overwrite: bool = False,
     on_pair: OnPair | None = None,
+    mean_of: str = "",
 ) -> ModelCard:
     """Writes `out`/`name` with weights.safetensors, card.toml and README.md, whole or not at all; returns the card.
 
     The best weights of the run are scored on all its validation pairs; for each organ the card names the path that is
-    nearest there. on_pair: called before each pair with its number, from 0, and how many there are.
+    nearest there. on_pair: called before each pair with its number, from 0, and how many there are. mean_of: a model;
+    then the weights are the means of its own and of the run's.
     Raises UsageError for a name that is none or a folder that is no run, ModelRefused for weights that are missing or
     damaged, OutputRefused where there is such a folder already, or it cannot be written.
     """
     folder = free_folder(out, name, overwrite)
     trained = read_run(run)
     pairs, data, described = validation_data(trained.settings, run)
-    card = plain_card(name, trained.network, trained.settings)
-    found = validated(ReleasedModel(card, trained.network.eval()), pairs, on_pair)
+    network = mean_with(trained.network, mean_of) if mean_of else trained.network
+    card = plain_card(name, network, trained.settings)
+    found = validated(ReleasedModel(card, network.eval()), pairs, on_pair)
     evidence = Evidence(found, described, precision_used(), date.today().isoformat())
     training = {**data, **trained.trained, **described_training(trained.settings)}
+    if mean_of:
+        training["weights"] = f"means of the run's and of those of {Path(mean_of).name}"
     card = _filled(card, evidence, training, trained.settings, remarks or Remarks())
     card = replace(card, seen=seen_in_training(trained.settings, run))
-    return write_model(trained.network, card, folder, overwrite)
+    return write_model(network, card, folder, overwrite)
 
 
 def write_model(network: Network, card: ModelCard, folder: Path, overwrite: bool = False) -> ModelCard:
