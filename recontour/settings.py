@@ -106,11 +106,11 @@ class QaSettings:
     seminal_vesicles: OrganLimits = OrganLimits((0.6, 1.6), (0.3, 3.0), 15.0, 30.0)
     bone: OrganLimits = OrganLimits((0.9, 1.1), (0.75, 1.3), 5.0, 12.0)
     other: OrganLimits = OrganLimits((0.6, 1.6), (0.3, 3.0), 15.0, 30.0)
-    jacobian_review: tuple[float, float] = (0.2, 5.0)  # local volume change, 1st and 99th percentile inside the organ
+    jacobian_review: tuple[float, float] = (0.125, 8.0)  # local volume change, 1st and 99th percentile inside
     folding_review: float = 0.001  # share of the organ where the field folds
     folding_reject: float = 0.01
-    disagreement_review_mm: float = 3.0  # mean distance of the registered and the segmented surface
-    disagreement_reject_mm: float = 6.0
+    disagreement_review_mm: float = 4.0  # mean distance of the registered and the segmented surface
+    disagreement_reject_mm: float = 8.0
     edges_review_mm: float = 4.5  # between the contour and the edge that the daily scan shows, at its worst twentieth
     edges_reject_mm: float = 7.5
     match_review: float = 0.4  # correlation of both scans around the organ, after warping

@@ -176,6 +176,21 @@ def test_a_run_becomes_a_model(run: Path, tmp_path: Path):
     assert not any(name in whole for name in ("ab1", "cd2", "ef3"))  # pseudonyms stay at home
 
 
+def test_a_model_of_means_says_so(run: Path, tmp_path: Path):
+    export_model(run, "try-1", tmp_path)
+    scaled = open_model("try-1", tmp_path)
+    with torch.no_grad():
+        for parameter in scaled.network.parameters():
+            parameter.mul_(3.0)
+    write_model(scaled.network, replace(scaled.card, name="thrice"), tmp_path / "thrice")
+    card = export_model(run, "mean", tmp_path, mean_of=str(tmp_path / "thrice"))
+    assert card.training["weights"] == "means of the run's and of those of thrice"
+    torch.manual_seed(5)
+    want = dict(build_network("reg").named_parameters())
+    found = dict(open_model("mean", tmp_path).network.named_parameters())
+    assert all(torch.allclose(found[name], 2 * parameter) for name, parameter in want.items())
+
+
 def test_the_page_says_what_the_card_says(run: Path, tmp_path: Path):
     card = export_model(run, "try-1", tmp_path)
     page = (tmp_path / "try-1" / "README.md").read_text()
