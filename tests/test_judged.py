@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from recontour.geometry.affine import Affine
-from recontour.geometry.crop import crop_level_set
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
+from recontour.geometry.resample import resample_level_set
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.judged import judge_propagation
 from recontour.pipeline import PlannedRoi, Propagation, Stopwatch
@@ -56,7 +56,7 @@ def propagated(shape: LevelSet, daily: Volume, warped: Volume, **more: object) -
 def test_edges_are_looked_for_beyond_the_part_of_the_region_that_a_shape_lies_on() -> None:
     """A cube under 3 mm of fat that lies 7 mm within where the day has it: its contour's own grid ends 8 mm from it,
     where the day shows fat, and the profile that belongs there is found from 1 to 13 mm."""
-    shape = crop_level_set(CUBE, Grid.around((-22, -22, -22), (22, 22, 22), 1.0))
+    shape = resample_level_set(CUBE, Grid.around((-22, -22, -22), (22, 22, 22), 1.0))
     daily, warped = cube_under_fat(21, 1), cube_under_fat(14, 2)
     judged = judge_propagation([PlannedRoi("P", CUBE)], propagated(shape, daily, warped), warped, daily, QaSettings())
     assert judged.facts["P"].edge_p95_mm == pytest.approx(7.0, abs=0.5)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,13 +83,22 @@ def summary_of(outcomes: Sequence[Outcome]) -> str:
 
 def aims_of(outcomes: Sequence[Outcome]) -> str:
     """The network alone beside the paper's figures and beside the affine; "" where it was not run."""
-    rows: list[list[str]] = []
-    for group, members in groups_of(outcomes).items():
-        for method in methods_of(members, own=True):
-            if method.endswith("network"):
-                rows += _aim_rows(group, members, method)
+    rows = _of_networks(outcomes, _aim_rows)
     heads = ["pairs", "method", "organ", "MSD mean", "the paper's", "", "half of the affine's mean", ""]
     return markdown_table(heads, rows) if rows else ""
+
+
+def _of_networks(
+    outcomes: Sequence[Outcome], rows_of: Callable[[str, Sequence[Outcome], str], list[list[str]]]
+) -> list[list[str]]:
+    """The rows of every group and every method that is a network alone."""
+    return [
+        row
+        for group, members in groups_of(outcomes).items()
+        for method in methods_of(members, own=True)
+        if method.endswith("network")
+        for row in rows_of(group, members, method)
+    ]
 
 
 def _aim_rows(group: str, members: Sequence[Outcome], method: str) -> list[list[str]]:
@@ -107,11 +116,7 @@ def _aim_rows(group: str, members: Sequence[Outcome], method: str) -> list[list[
 
 def paths_of(outcomes: Sequence[Outcome]) -> str:
     """Both paths of the network alone, organ by organ; "" where none segments."""
-    rows: list[list[str]] = []
-    for group, members in groups_of(outcomes).items():
-        for method in methods_of(members, own=True):
-            if method.endswith("network"):
-                rows += _path_rows(group, members, method)
+    rows = _of_networks(outcomes, _path_rows)
     heads = ["pairs", "method", "organ", "n", *(f"{name}: MSD {word}" for name in PATHS for word in STATISTICS)]
     return markdown_table(heads, rows) if rows else ""
 

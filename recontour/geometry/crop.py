@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
-from recontour.geometry.volume import LevelSet, Volume
-
-
-def crop_level_set(whole: LevelSet, part: Grid) -> LevelSet:
-    """The part of a level set on a part of its grid."""
-    return LevelSet(part, whole.array[whole.grid.box_of(part)])
+from recontour.geometry.volume import Volume
 
 
 def crop_volume(whole: Volume, part: Grid) -> Volume:

@@ -47,8 +47,10 @@ def predict_settled(
     """As `predict_around_organs`, with a better field; asks the network six times. The probabilities are those of its
     first answer, as is all of a network that does not register."""
     first = predict_around_organs(model, fixed, moving, moving_labels, device, precision)
-    box = None if first.field is None else bounding_box(np.abs(first.field.array).max(axis=0), _MARGIN_VOXELS)
-    if first.field is None or box is None:
+    if first.field is None:
+        return first
+    box = bounding_box(np.abs(first.field.array).max(axis=0), _MARGIN_VOXELS)
+    if box is None:
         return first
     near = fixed.grid.part(box)
     registering = replace(model, network=without_segmentation(model.network))

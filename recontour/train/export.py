@@ -81,8 +81,8 @@ def export_model(
     """
     folder = free_folder(out, name, overwrite)
     trained = read_run(run)
-    pairs, data, described = validation_data(trained.settings, run)
     network = mean_with(trained.network, mean_of) if mean_of else trained.network
+    pairs, data, described = validation_data(trained.settings, run)
     card = plain_card(name, network, trained.settings)
     found = validated(ReleasedModel(card, network.eval()), pairs, on_pair)
     evidence = Evidence(found, described, precision_used(), date.today().isoformat())

@@ -112,21 +112,21 @@ def new_training(job: Job) -> Training:
     return Training(network, weighting, optimiser, critic, rivals)
 
 
-def take_weights(network: Network, model: str) -> None:
-    """Those of a released model, or the last ones of a run. Raises ModelRefused where it is missing, damaged, or
-    another network."""
+def take_weights(network: Network, model: str, where: str = "network.start_from") -> None:
+    """Those of a released model, or the last ones of a run. `where` it was asked for. Raises ModelRefused where it is
+    missing, damaged, or another network."""
     if (Path(model) / CHECKPOINT).is_file():
         try:
             network.load_state_dict(last_weights(Path(model)))
         except RuntimeError as error:
             allowed = f"a run of the same {network.architecture.name} network"
-            raise ModelRefused("a run of another network", where="network.start_from", allowed=allowed) from error
+            raise ModelRefused("a run of another network", where=where, allowed=allowed) from error
         return
     given = open_model(model)
     own, other = ((n.architecture.name, n.inputs, n.segmentation_inputs) for n in (network, given.network))
     if own != other:
         found = f"a model of {other[0]} from {', '.join((*other[2], *other[1]))}"
-        raise ModelRefused(found, where="network.start_from", allowed=f"{own[0]} from {', '.join((*own[2], *own[1]))}")
+        raise ModelRefused(found, where=where, allowed=f"{own[0]} from {', '.join((*own[2], *own[1]))}")
     network.load_state_dict(given.network.state_dict())
 
 

@@ -8,7 +8,7 @@ import torch
 from recontour.errors import ModelRefused
 from recontour.network.architectures import Network, build_network
 from recontour.network.released import ModelCard, ReleasedModel
-from recontour.train import mean
+from recontour.train import ready
 from recontour.train.mean import mean_with
 
 
@@ -22,7 +22,7 @@ def filled(name: str, value: float) -> Network:
 
 def given(monkeypatch: pytest.MonkeyPatch, network: Network) -> None:
     card = ModelCard("given", network.architecture.name, network.inputs)
-    monkeypatch.setattr(mean, "open_model", lambda name: ReleasedModel(card, network))
+    monkeypatch.setattr(ready, "open_model", lambda name: ReleasedModel(card, network))
 
 
 def test_every_weight_is_the_mean_and_counts_are_ones_own(monkeypatch: pytest.MonkeyPatch) -> None:
