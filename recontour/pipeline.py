@@ -23,6 +23,7 @@ from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid, Index
 from recontour.geometry.resample import resample_level_set, resample_volume
 from recontour.geometry.volume import LevelSet, Volume
+from recontour.network.catalogue import LABELS
 from recontour.settings import Settings
 
 if TYPE_CHECKING:
@@ -232,13 +233,18 @@ def _deform(
         return predicted
     with watch.stage("contents"):
         fixed, moving = _without_medium(fixed, moving, rois, affine)
-    if settings.method != "refine":
+    if settings.method != "refine" and _network_knows(rois, settings):
         with watch.stage("network"):
             predicted = _predict(fixed, moving, rois, affine, settings, model)
     if settings.method == "network":
         return predicted
     with watch.stage("refine"):  # its contours are those of the refined field: the scans show more than the network saw
         return replace(predicted, field=_refine(fixed, moving, rois, affine, predicted, settings), rules={})
+
+
+def _network_knows(rois: list[PlannedRoi], settings: Settings) -> bool:
+    """A refinement is not begun by a network that was shown none of these ROIs in its training."""
+    return settings.method == "network" or any(roi.organ in LABELS for roi in rois)
 
 
 def _without_medium(fixed: Volume, moving: Volume, rois: list[PlannedRoi], affine: Affine) -> tuple[Volume, Volume]:

@@ -15,6 +15,7 @@ from recontour.errors import SettingsError
 
 Method = Literal["network", "refine", "network+refine", "affine", "elastix"]
 METHODS: tuple[Method, ...] = get_args(Method)
+NETWORK_MM = 1.0  # voxels of the region that networks are asked on (paper, section III-C)
 
 
 @dataclass(frozen=True)
@@ -157,8 +158,8 @@ _QA_PAIRS = {
 class Settings:
     """Everything that shapes a result. Two runs with equal settings and inputs give equal contours."""
 
-    method: Method = "refine"
-    model: str = ""  # a released model's name or folder; empty: the newest released
+    method: Method = "network+refine"
+    model: str = "cross-stitch-phantom-v4"  # a released model's name, or a model folder
     device: str = "auto"  # auto, cpu, cuda, cuda:N
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     region: RegionSettings = field(default_factory=RegionSettings)
@@ -170,6 +171,10 @@ class Settings:
             raise SettingsError(f"unknown method {self.method!r}", where="method", allowed=", ".join(METHODS))
         if self.precision not in ("auto", "fp32", "bf16"):
             raise SettingsError(f"unknown precision {self.precision!r}", where="precision", allowed="auto, fp32, bf16")
+        if "network" in self.method and self.region.spacing_mm != NETWORK_MM:
+            found = f"{self.region.spacing_mm:g} mm with method {self.method}"
+            allowed = f"{NETWORK_MM:g} mm for the networks; others with method refine, elastix or affine"
+            raise SettingsError(found, where="region.spacing_mm", allowed=allowed)
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, for the manifest."""

@@ -57,6 +57,13 @@ def test_each_method_brings_the_organ_over(method: str, at_most_mm: float) -> No
         assert error > 0.8, "the pair should need more than the affine"
 
 
+def test_a_network_is_not_asked_about_organs_it_was_never_shown() -> None:
+    planning, daily, rois, truth = pair()
+    found = propagate_from(AFFINE, planning, daily, rois, Settings(method="network+refine"))
+    assert found.model is None and found.segmented == {} and "network" not in found.seconds
+    assert surface_distances(found.level_sets["ball"], truth).msd_mm < 0.35
+
+
 def test_region_is_the_organ_and_its_margin_as_far_as_the_scan_reaches() -> None:
     _, daily, rois, _ = pair()
     region = region_of(rois, Affine.identity(), daily.grid, Settings())

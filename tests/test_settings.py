@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from recontour.cli.screen import chosen_settings
 from recontour.errors import SettingsError
 from recontour.settings import Settings, read_settings, settings_from
 
@@ -28,12 +29,23 @@ def test_toml_changes_what_it_names_and_nothing_else(tmp_path: Path) -> None:
         ({"region": {"margin_mm": "wide"}}, "region.margin_mm"),
         ({"region": 5}, "region"),
         ({"device": 3}, "device"),
+        ({"region": {"spacing_mm": 2.0}}, "region.spacing_mm"),
+        ({"method": "network", "region": {"spacing_mm": 0.5}}, "region.spacing_mm"),
     ],
 )
 def test_refuses_and_names(raw: dict[str, object], where: str) -> None:
     with pytest.raises(SettingsError) as caught:
         settings_from(raw)
     assert caught.value.where == where
+
+
+def test_the_command_line_and_the_file_are_taken_together(tmp_path: Path) -> None:
+    """The networks work on 1 mm alone, and a file of other voxels names no method."""
+    (tmp_path / "coarse.toml").write_text("device = 'cuda'\n[region]\nspacing_mm = 2\n")
+    got = chosen_settings(tmp_path / "coarse.toml", "refine", None, "cpu")
+    assert (got.method, got.device, got.region.spacing_mm, got.model) == ("refine", "cpu", 2.0, Settings().model)
+    with pytest.raises(SettingsError, match="2 mm with method network"):
+        chosen_settings(tmp_path / "coarse.toml", None, None, None)
 
 
 def test_no_toml(tmp_path: Path) -> None:

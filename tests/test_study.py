@@ -56,7 +56,7 @@ def test_manifest_tells_how_it_came_about_and_not_who(phantom: Path, refined: Pa
     assert {"Prostate", "Bladder", "CTV"} <= {roi["name"] for roi in manifest["rois"]}
     assert set(manifest["left_out"]) == {"EXTERNAL"}
     assert [output["file"] for output in manifest["outputs"]] == ["rtstruct.dcm", "registration.dcm"]
-    assert manifest["settings"]["method"] == "refine"
+    assert manifest["settings"]["method"] == "network+refine"
     assert "PHANTOM" not in json.dumps(manifest)
     daily = pydicom.dcmread(next((phantom / "daily").glob("*.dcm")), stop_before_pixels=True)
     assert manifest["daily"]["series_uid"] == daily.SeriesInstanceUID

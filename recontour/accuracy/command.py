@@ -10,7 +10,7 @@ from recontour.accuracy.rows import methods_of
 from recontour.baselines import USUAL
 from recontour.evaluate.journal import Outcome
 
-_OWN, _PERSONAL = "recontour ", "recontour personalised "
+_PERSONAL = "recontour personalised "
 _WIDTH = 100
 
 
@@ -19,7 +19,7 @@ def command_of(outcomes: Sequence[Outcome], out: str) -> str:
     own = [name for name in methods_of(outcomes, own=True) if not name.startswith(_PERSONAL)]
     rivals = methods_of(outcomes, own=False)
     models = {o.model for o in outcomes if o.model and not o.method.startswith(_PERSONAL)}
-    options = [*_data(outcomes), *(["--method", name.removeprefix(_OWN)] for name in own)]
+    options = [*_data(outcomes), *(["--method", name] for name in dict.fromkeys(name.split()[-1] for name in own))]
     options += [["--model", name] for name in sorted(models)]
     options += [["--rival", name] for name in rivals if set(rivals) != set(USUAL)]
     personal = {o.man for o in outcomes if o.method.startswith(_PERSONAL)}

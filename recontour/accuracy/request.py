@@ -55,6 +55,24 @@ class AccuracyRequest:
             raise UsageError(f"{self.days_each}", where="--fractions-per-man", allowed=f"1 to {_MOST_DAYS}")
         if self.part and not 1 <= self.part[0] <= self.part[1]:
             raise UsageError(f"{self.part[0]}/{self.part[1]}", where="--part", allowed="K/N with K from 1 to N")
+        if len(self.own) < len(self.settings):
+            raise UsageError("two of one name", where="--method, --model", allowed="methods and models, once each")
+        if self.personal.minutes and len(self.models) > 1:
+            raise UsageError(f"{len(self.models)} models", where="--personal-minutes", allowed="one to begin with")
+
+    @property
+    def models(self) -> list[str]:
+        """Those of the methods with a network, each once."""
+        return list(dict.fromkeys(s.model for s in self.settings if "network" in s.method))
+
+    @property
+    def own(self) -> dict[str, Settings]:
+        """recontour's methods by name, with their model's where there are several: "network", or "model-1 network"."""
+        several = len(self.models) > 1
+        return {
+            f"{Path(s.model).name} {s.method}" if several and "network" in s.method else s.method: s
+            for s in self.settings
+        }
 
     @property
     def journal(self) -> Path:

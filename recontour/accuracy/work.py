@@ -75,7 +75,7 @@ def _methods(request: AccuracyRequest) -> dict[str, Method]:
     if unknown:
         raise UsageError(f"no rival {unknown[0]!r} here", where="--rival", allowed=", ".join(rivals()))
     found = {name: rival_method(name) for name in names}
-    return found | {f"recontour {s.method}": own_method(s, _released(s)) for s in request.settings}
+    return found | {f"recontour {name}": own_method(s, _released(s)) for name, s in request.own.items()}
 
 
 def rival_method(name: str) -> Method:
@@ -124,7 +124,7 @@ def _personal(man: Man, request: AccuracyRequest, say: Callable[[str], None] | N
 
         return replace(plain, run=run)
 
-    return {f"recontour personalised {s.method}": method(s) for s in request.settings if "network" in s.method}
+    return {f"recontour personalised {name}": method(s) for name, s in request.own.items() if "network" in name}
 
 
 def _warm_up() -> None:

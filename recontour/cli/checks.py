@@ -40,8 +40,10 @@ def accuracy(
     days: Annotated[int, typer.Option(help="How many days of the real scan.")] = 20,
     phantoms: Annotated[int, typer.Option(help="How many made patients.")] = 30,
     fractions_per_man: Annotated[int, typer.Option(help="Days of each made patient.")] = 2,
-    method: Annotated[list[str] | None, typer.Option(help="recontour's own methods. Default: refine.")] = None,
-    model: Annotated[str, typer.Option(help="Of methods with a network: a model's name or folder.")] = "",
+    method: Annotated[list[str] | None, typer.Option(help="recontour's own methods. Default: run's.")] = None,
+    model: Annotated[
+        list[str] | None, typer.Option(help="Of methods with a network: a model's name or folder; each of several.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     rival: Annotated[list[str] | None, typer.Option(help="Only these. Default: affine, elastix, fast demons.")] = None,
     personal_minutes: Annotated[
@@ -61,9 +63,13 @@ def accuracy(
     """
     from recontour.accuracy.request import AccuracyRequest, Personal
     from recontour.accuracy.work import measure
-    from recontour.settings import settings_from
+    from recontour.settings import Settings, settings_from
 
-    own = [settings_from({"method": name, "model": model, "device": device}) for name in method or ["refine"]]
+    own = [
+        settings_from({"method": name, "model": used, "device": device})
+        for name in method or [Settings.method]
+        for used in (model or [Settings.model])[: None if "network" in name else 1]
+    ]
     request = AccuracyRequest(
         out=out,
         planning=planning,

@@ -7,9 +7,7 @@ from typing import Annotated
 
 import typer
 
-Method = Annotated[
-    str | None, typer.Option(help="refine, network, network+refine, affine or elastix. Default: refine.")
-]
+Method = Annotated[str | None, typer.Option(help="network+refine (default), refine, network, affine or elastix.")]
 Model = Annotated[str | None, typer.Option(help="A released model's name, or a model folder.")]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or cuda:N. Default: auto.")]
 SettingsFile = Annotated[Path | None, typer.Option(help="A TOML file of settings.")]

@@ -9,6 +9,7 @@ import typer
 
 from recontour.cli.app import app
 from recontour.cli.screen import organ_pairs, stderr, table
+from recontour.settings import Settings
 
 if TYPE_CHECKING:
     from recontour.personalize.decide import Decision
@@ -20,7 +21,7 @@ NOT_BETTER = 3
 def personalize(
     planning: Annotated[Path, typer.Argument(help="Folder with the planning CT and its RTSTRUCT.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="The model folder to make; its name is on the card.")],
-    model: Annotated[str, typer.Option(help="The model to begin with. Default: the newest released one.")] = "",
+    model: Annotated[str, typer.Option(help="A released model's name, or a folder: begins with it.")] = Settings.model,
     fraction: Annotated[
         list[Path] | None, typer.Option(help="An earlier fraction, CT and checked RTSTRUCT; may be repeated.")
     ] = None,

@@ -10,13 +10,12 @@ from typing import Any
 
 
 def chosen_settings(file: Path | None, method: str | None, model: str | None, device: str | None) -> Any:
-    from dataclasses import replace
+    from recontour.settings import read_toml, settings_from
 
-    from recontour.settings import Settings, read_settings
-
-    changes: dict[str, Any] = {"method": method, "model": model, "device": device}
-    chosen = read_settings(file) if file else Settings()
-    return replace(chosen, **{name: value for name, value in changes.items() if value is not None})
+    asked = {"method": method, "model": model, "device": device}
+    return settings_from(
+        (read_toml(file) if file else {}) | {name: value for name, value in asked.items() if value is not None}
+    )
 
 
 def organ_pairs(texts: list[str]) -> dict[str, str]:

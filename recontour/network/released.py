@@ -109,8 +109,8 @@ def list_models(folder: Path | None = None) -> list[ListedModel]:
     return [_listed(path.parent) for path in sorted(home.glob(f"*/{CARD}"))]
 
 
-def open_model(name_or_folder: str | Path = "", folder: Path | None = None) -> ReleasedModel:
-    """The model of that name below `folder` (default: the released ones), or in that folder; empty: the newest.
+def open_model(name_or_folder: str | Path, folder: Path | None = None) -> ReleasedModel:
+    """The model of that name below `folder` (default: the released ones), or in that folder.
 
     Raises ModelRefused where it is missing, its weights are not those of the card, or do not fit the network.
     """
@@ -119,7 +119,7 @@ def open_model(name_or_folder: str | Path = "", folder: Path | None = None) -> R
     return ReleasedModel(card, _network(card, _verified_weights(home, card)))
 
 
-def folder_of(name_or_folder: str | Path = "") -> Path:
+def folder_of(name_or_folder: str | Path) -> Path:
     """The folder of the model that `open_model` would open. Raises ModelRefused where there is none."""
     return _find(str(name_or_folder), None)
 
@@ -164,10 +164,8 @@ def _find(name_or_folder: str, folder: Path | None) -> Path:
     names = sorted(path.parent.name for path in home.glob(f"*/{CARD}"))
     if name_or_folder in names:
         return home / name_or_folder
-    if name_or_folder or not names:
-        found = f"no model {name_or_folder!r}" if name_or_folder else "no model"
-        raise ModelRefused(found, where=home.name, allowed=", ".join(names) or "a folder with a card.toml")
-    return max((home / name for name in names), key=lambda path: read_card(path).released)
+    allowed = ", ".join(names) or "a folder with a card.toml"
+    raise ModelRefused(f"no model {name_or_folder!r}", where=home.name, allowed=allowed)
 
 
 def _verified_weights(folder: Path, card: ModelCard) -> bytes:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recontour.errors import SettingsError
 from recontour.network.released import ModelCard
-from recontour.settings import filled, read_toml
+from recontour.settings import Settings, filled, read_toml
 from recontour.train.settings import DataSettings, LossSettings, NetworkSettings, OptimiserSettings, TrainSettings
 
 STEPS = 2000  # more than half an hour of a processor; the minutes end it
@@ -21,7 +21,7 @@ class PersonalizeRequest:
     """What is asked.
 
     planning: folder with the planning CT and its RTSTRUCT. out: the model's folder, to be made; its last part names the
-    model. model: a released model's name or a model folder to begin with; empty: the newest released one.
+    model. model: a released model's name or a model folder to begin with.
     fractions: folders of earlier fractions, CT and checked RTSTRUCT each. minutes: of training, all sessions together.
     chosen_rois: organ to ROI name, or "none", where names do not tell. held_back: made days that judge the result.
     training: a TOML file as for `recontour train`, for what is to differ from the settings made here.
@@ -30,7 +30,7 @@ class PersonalizeRequest:
 
     planning: Path
     out: Path
-    model: str = ""
+    model: str = Settings.model
     fractions: tuple[Path, ...] = ()
     minutes: float = 30.0
     chosen_rois: Mapping[str, str] = field(default_factory=dict[str, str])

@@ -32,6 +32,16 @@ def test_men_days_and_methods_as_they_are() -> None:
     assert told(*rows) == [*expected, "--rival", STRONG]
 
 
+def test_several_models() -> None:
+    names = ("seg-1", "dense-1")
+    rows = [
+        outcome("phantom 1 day 1", f"recontour {name} {method}", organ("rectum", 1.0), model=name)
+        for method in ("network", "network+refine")
+        for name in names
+    ]
+    assert told(*rows)[-8:] == shlex.split("--method network --method network+refine --model dense-1 --model seg-1")
+
+
 def test_a_real_scan_a_model_and_personal_training() -> None:
     usual = [outcome("real 1", name, organ("rectum", 1.0), group="real scan, moved") for name in USUAL]
     real = [

@@ -30,7 +30,7 @@ def test_by_default_it_measures_what_the_page_promises(asked: list[AccuracyReque
     assert CliRunner().invoke(app, ["accuracy", "a.md"]).exit_code == 0
     [request] = asked
     assert (request.phantoms, request.days_each, request.days, request.part) == (30, 2, 20, None)
-    assert [s.method for s in request.settings] == ["refine"]
+    assert [s.method for s in request.settings] == ["network+refine"]
     assert (request.rivals, request.personal.minutes, request.from_journals) == ((), 0.0, False)
 
 
@@ -47,6 +47,30 @@ def test_every_option_arrives(asked: list[AccuracyRequest]) -> None:
         ("network+refine", "M", "cpu"),
     ]
     assert (request.personal, request.rivals) == (Personal(5.0, 2), ("affine",))
+
+
+def test_every_network_by_each_of_its_methods(asked: list[AccuracyRequest]) -> None:
+    words = "a.md --method refine --method network --method network+refine --model homes/seg --model dense"
+    assert CliRunner().invoke(app, ["accuracy", *words.split()]).exit_code == 0
+    [request] = asked
+    assert {name: (s.method, s.model) for name, s in request.own.items() if s.method != "refine"} == {
+        "seg network": ("network", "homes/seg"),
+        "dense network": ("network", "dense"),
+        "seg network+refine": ("network+refine", "homes/seg"),
+        "dense network+refine": ("network+refine", "dense"),
+    }
+    assert len(request.own) == 5 and request.own["refine"].method == "refine"
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--model homes/seg --model others/seg", "--model a --model b --personal-minutes 5", "--method network"],
+)
+def test_what_could_not_be_told_apart_is_refused(asked: list[AccuracyRequest], words: str) -> None:
+    """Two models of one name, whose model a personal one began with, or one method twice."""
+    done = CliRunner().invoke(app, ["accuracy", "a.md", "--method", "network", *words.split()])
+    assert isinstance(done.exception, UsageError)
+    assert asked == []
 
 
 @pytest.mark.parametrize("part", ["2", "1/x", "3/2", "0/2"])

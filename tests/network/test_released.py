@@ -13,7 +13,8 @@ from safetensors.torch import save
 
 from recontour.errors import ModelRefused
 from recontour.network.architectures import build_network
-from recontour.network.released import list_models, models_folder, open_model, read_card
+from recontour.network.released import folder_of, list_models, models_folder, open_model, read_card
+from recontour.settings import Settings
 
 CARD = """
 name = "{name}"
@@ -49,11 +50,15 @@ def test_a_model_opens_by_name_and_by_folder_with_its_weights(tmp_path: Path):
         assert not model.network.training
 
 
-def test_without_a_name_the_newest_is_opened(tmp_path: Path):
-    put_model(tmp_path, "b-old", "2026-01-05")
-    put_model(tmp_path, "a-new", "2026-03-01")
-    put_model(tmp_path, "c-older", "2025-12-31")
-    assert open_model(folder=tmp_path).card.name == "a-new"
+def test_none_is_chosen_without_a_name(tmp_path: Path):
+    put_model(tmp_path)
+    with pytest.raises(ModelRefused, match=r"no model ''.*first"):
+        open_model("", tmp_path)
+
+
+def test_the_model_that_is_used_where_none_is_asked_for_is_released():
+    card = read_card(folder_of(Settings().model))
+    assert (card.architecture, card.patient_key) == ("cross-stitch", "")
 
 
 def test_one_changed_bit_is_refused_and_listed(tmp_path: Path):
@@ -71,8 +76,8 @@ def test_one_changed_bit_is_refused_and_listed(tmp_path: Path):
 
 
 def test_what_is_missing_is_named(tmp_path: Path):
-    with pytest.raises(ModelRefused, match="no model"):
-        open_model(folder=tmp_path)
+    with pytest.raises(ModelRefused, match=r"no model 'first'.*a folder with a card.toml"):
+        open_model("first", tmp_path)
     folder = put_model(tmp_path)
     with pytest.raises(ModelRefused, match=r"no model .second.*first"):
         open_model("second", tmp_path)
