@@ -307,20 +307,20 @@ def _predict(
     ask = predict_settled if alone else predict_around_organs
     found = ask(opened, fixed, moving, labels, settings.device, settings.precision)
     segmented: dict[str, LevelSet] = {}
-    if found.probabilities is not None:
+    if found.probabilities is not None and found.part is not None:
         for number, organ in enumerate(opened.card.labels):
             if organ in by_organ:
-                segmented[by_organ[organ].name] = _segmented(found.probabilities[number], fixed.grid)
+                segmented[by_organ[organ].name] = _segmented(found.probabilities[number], found.part)
     used = (opened.card.name, opened.card.weights_sha256)
     return _Deformation(found.field or Field.zero(fixed.grid), segmented, rules, used, opened.card.seen)
 
 
-def _segmented(probability: NDArray[np.float32], region: Grid) -> LevelSet:
-    """The surface of probability one half, on the part of `region` that holds it; empty where it is nowhere."""
+def _segmented(probability: NDArray[np.float32], grid: Grid) -> LevelSet:
+    """The surface of probability one half, on the part of `grid` that holds it; empty where it is nowhere."""
     from recontour.fuse.combine import level_set_from_probability
 
     box = bounding_box(probability > 0.5, int(_BAND_MM)) or (slice(0, 2), slice(0, 2), slice(0, 2))
-    return level_set_from_probability(probability[box], region.part(box))
+    return level_set_from_probability(probability[box], grid.part(box))
 
 
 def _label_map(

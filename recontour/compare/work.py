@@ -153,9 +153,9 @@ def _registered(method: str, pair: ScanPair, model: ReleasedModel | None) -> Fie
 
 def _bladder(found: Prediction, grid: Grid) -> Mask:
     """The largest part of what the network takes for bladder."""
-    if found.probabilities is None:
+    probability = found.probability(LABELS.index("bladder"), grid)
+    if probability is None:
         raise UsageError("a network that does not segment", where="hybrid", allowed="one with a segmentation path")
-    probability = found.probabilities[LABELS.index("bladder")]
     return Mask(grid, keep_largest_parts(level_set_from_probability(probability, grid), 1).array > 0)
 
 

@@ -6,6 +6,8 @@ part it was asked for, as a filled bladder may, the network is asked for the who
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,7 +33,7 @@ def predict_around_organs(
 ) -> Prediction:
     """As `predict`, on the grid of the scans, which is the region. moving_labels: (D, H, W) as in LABELS.
 
-    Outside the part that was asked for the field is that of its border, faded, and the probability of every organ 0.
+    Outside the part that was asked for the field is that of its border, faded.
     Raises what `predict` raises.
     """
     grid = fixed.grid
@@ -42,7 +44,7 @@ def predict_around_organs(
     if _leaves(found, moving_labels, box):
         return predict(model, fixed, moving, moving_labels, grid, device, precision)
     field = None if found.field is None else Field(grid, _faded(found.field.array, box, grid.size))
-    return Prediction(field, None if found.probabilities is None else _placed(found.probabilities, box, grid.size))
+    return replace(found, field=field)
 
 
 def _leaves(found: Prediction, labels: NDArray[np.uint8], box: Box) -> bool:
@@ -77,12 +79,4 @@ def _faded(field_mm: NDArray[np.float32], box: Box, size: tuple[int, ...]) -> ND
         far[size[axis - 1] - after :] = np.arange(1, after + 1)
         shape = [-1 if k == axis else 1 for k in range(4)]
         out *= np.clip(1.0 - far / np.float32(FADE_MM), 0.0, 1.0).reshape(shape)
-    return out
-
-
-def _placed(probabilities: NDArray[np.float32], box: Box, size: tuple[int, ...]) -> NDArray[np.float32]:
-    """(K, *size): background wherever the network was not asked."""
-    out = np.zeros((len(probabilities), *size), np.float32)
-    out[0] = 1.0
-    out[(slice(None), *box)] = probabilities
     return out

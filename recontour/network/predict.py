@@ -42,14 +42,23 @@ Pieces = dict[str, NDArray[np.float32]]
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """On the region's grid; None where the network has no such head.
+    """None where the network has no such head.
 
-    field: daily -> planning (affinely aligned) points. probabilities: (K, D, H, W) float32, one channel for each of
-    LABELS, summing to 1.
+    field: daily -> planning (affinely aligned) points, on the region's grid. probabilities: (K, D, H, W) float32, one
+    channel for each of LABELS, summing to 1, on `part`: where the network was asked; elsewhere there is no organ.
     """
 
     field: Field | None
     probabilities: NDArray[np.float32] | None
+    part: Grid | None = None
+
+    def probability(self, label: int, region: Grid) -> NDArray[np.float32] | None:
+        """(D, H, W) of one organ over the region; 0 where the network was not asked. None where it does not segment."""
+        if self.probabilities is None or self.part is None:
+            return None
+        out = np.zeros(region.size, np.float32)
+        out[region.box_of(self.part)] = self.probabilities[label]
+        return out
 
 
 def predict(
@@ -77,7 +86,7 @@ def predict(
     network = prepare(model.network, where_to, dtype)
     pieces = _run_at(round(model.card.spacing_mm), network, channels, low, region.size, dtype)
     field = Field(region, pieces["field"]) if "field" in pieces else None
-    return Prediction(field, pieces.get("probabilities"))
+    return Prediction(field, pieces.get("probabilities"), region)
 
 
 def _run_at(

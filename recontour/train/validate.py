@@ -160,7 +160,7 @@ def paths_of(pair: ScanPair, organ: str, found: Prediction) -> tuple[Box, dict[s
     label, grid = LABELS.index(organ), pair_grid(pair)
     planned = np.asarray(pair.moving_labels) == label
     boxes = [bounding_box(np.asarray(pair.fixed_labels) == label, _RIM), _reach(planned, found.field)]
-    probability = None if found.probabilities is None else found.probabilities[label]
+    probability = found.probability(label, grid)
     if probability is not None:
         boxes.append(_box_of_largest_part(probability > 0.5))
     here = _union([box for box in boxes if box is not None])

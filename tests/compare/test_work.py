@@ -26,6 +26,7 @@ from recontour.network.catalogue import LABELS
 from recontour.network.predict import Prediction
 from recontour.train.dataset import ScanPair, write_pair
 from recontour.train.settings import read_train_settings
+from recontour.train.validate import pair_grid
 from tests.compare.drawn import study
 
 SIZE = (44, 48, 52)
@@ -113,7 +114,7 @@ def test_the_hybrid_method_is_given_both_bladders(data: Path, tmp_path: Path, mo
         return Field.zero(fixed.grid)
 
     monkeypatch.setattr(work, "trained_model", lambda run: run)
-    monkeypatch.setattr(work, "predict", lambda *args: Prediction(None, probabilities))
+    monkeypatch.setattr(work, "predict", lambda *args: Prediction(None, probabilities, pair_grid(pair)))
     monkeypatch.setattr(work, "register_hybrid", remember)
     settings = settings_of(data, networks=["seg"], rivals=["hybrid"])
     do_job("hybrid", settings, tmp_path)

@@ -76,9 +76,10 @@ def test_the_network_is_asked_around_the_organs_alone_and_the_field_fades(asked:
     assert field.array[1, BOX[0].start - 5, 47, 35] == pytest.approx(-3.0 * (1 - 5 / FADE_MM))
     assert field.array[1, 45, BOX[1].stop - 1 + 7, 35] == pytest.approx(-3.0 * (1 - 7 / FADE_MM))
     assert field.array[2, 45, 47, BOX[2].stop - 1 + 25] == 0.0
-    assert found.probabilities is not None
-    assert np.array_equal(found.probabilities[1] > 0.5, scene()[2] > 0)
-    assert np.allclose(found.probabilities.sum(axis=0), 1.0)
+    assert found.probabilities is not None and found.part is not None
+    assert found.part.size == asked[0].size and np.allclose(found.probabilities.sum(axis=0), 1.0)
+    shown = found.probability(1, GRID)
+    assert shown is not None and np.array_equal(shown > 0.5, scene()[2] > 0)
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -86,10 +87,9 @@ def test_a_segmented_organ_that_grows_out_of_the_part_is_looked_for_everywhere(a
     grown = tuple(slice(p.start, p.stop + MARGIN_VOXELS + 4) if k == axis else p for k, p in enumerate(ORGAN))
     found = predict_around_organs(model((0.0, 0.0, 0.0)), *scene(grown), "cpu", "fp32")
     assert [region.size for region in asked][1:] == [SIZE]
-    assert found.probabilities is not None
-    shown = np.zeros(SIZE, bool)
+    probability, shown = found.probability(1, GRID), np.zeros(SIZE, bool)
     shown[grown] = True
-    assert np.array_equal(found.probabilities[1] > 0.5, shown)
+    assert probability is not None and np.array_equal(probability > 0.5, shown)
 
 
 def test_a_registered_organ_that_leaves_the_part_is_looked_for_everywhere(asked: list[Grid]):
