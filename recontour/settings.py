@@ -171,10 +171,15 @@ class Settings:
             raise SettingsError(f"unknown method {self.method!r}", where="method", allowed=", ".join(METHODS))
         if self.precision not in ("auto", "fp32", "bf16"):
             raise SettingsError(f"unknown precision {self.precision!r}", where="precision", allowed="auto, fp32, bf16")
-        if "network" in self.method and self.region.spacing_mm != NETWORK_MM:
+        if self.asks_network and self.region.spacing_mm != NETWORK_MM:
             found = f"{self.region.spacing_mm:g} mm with method {self.method}"
             allowed = f"{NETWORK_MM:g} mm for the networks; others with method refine, elastix or affine"
             raise SettingsError(found, where="region.spacing_mm", allowed=allowed)
+
+    @property
+    def asks_network(self) -> bool:
+        """Whether the method needs a model."""
+        return "network" in self.method
 
     def as_dict(self) -> dict[str, Any]:
         """Nested plain values, for the manifest."""

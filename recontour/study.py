@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from recontour.qa.measure import AlignmentFacts
     from recontour.report import Evidence, ReportRequest
 
+_NOT_ASKED = "the network was not asked: none of these ROIs is an organ that it knows"
+
 
 @dataclass(frozen=True)
 class StudyRequest:
@@ -269,7 +271,7 @@ def _shapes(scan: CtSeries, rois: Sequence[Roi], organs: Mapping[str, str]) -> t
 def _notes_on_model(planning: CtSeries, request: StudyRequest) -> tuple[str, ...]:
     """What is to be said of a personalised model. Raises ModelRefused where it is another patient's, unless different
     patients were allowed."""
-    if "network" not in request.settings.method:
+    if not request.settings.asks_network:
         return ()
     from recontour.dicom.references import scan_key
     from recontour.network.released import folder_of, read_card
@@ -389,7 +391,7 @@ def _write_dicom(computed: Computed, staged: dict[Path, Path]) -> None:
 
     loaded, result = computed.loaded, computed.result
     request = loaded.request
-    family = "artificial intelligence" if "network" in request.settings.method else "deformable models"
+    family = "artificial intelligence" if result.model else "deformable models"
     about = Provenance(
         algorithm_name=f"recontour {request.settings.method}",
         family=family,
@@ -430,7 +432,13 @@ def _manifest(computed: Computed, staged: dict[Path, Path], seconds: dict[str, f
         left_out=planned.left_out,
         seconds={name: round(value, 3) for name, value in seconds.items()},
         model=ModelRecord(*result.model) if result.model else None,
-        notes=(*planned.scan.notes, *loaded.daily.notes, *planned.structures.notes, *loaded.notes),
+        notes=(
+            *planned.scan.notes,
+            *loaded.daily.notes,
+            *planned.structures.notes,
+            *loaded.notes,
+            *([_NOT_ASKED] if request.settings.asks_network and not result.model else []),
+        ),
     )
 
 

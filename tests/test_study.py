@@ -62,6 +62,22 @@ def test_manifest_tells_how_it_came_about_and_not_who(phantom: Path, refined: Pa
     assert manifest["daily"]["series_uid"] == daily.SeriesInstanceUID
 
 
+def family(rtstruct: Path) -> str:
+    (algorithm,) = pydicom.dcmread(rtstruct).StructureSetROISequence[0].ROIDerivationAlgorithmIdentificationSequence
+    return str(algorithm.AlgorithmFamilyCodeSequence[0].CodeMeaning)
+
+
+def test_that_a_network_was_not_asked_is_told(phantom: Path, refined: Path, tmp_path: Path) -> None:
+    """Femurs are none of the organs that it knows."""
+    out = tmp_path / "femurs.dcm"
+    run_study(replace(request_for(phantom, out, Settings()), only=("Femur*",)))
+    manifest = json.loads(out.with_name("femurs.manifest.json").read_text())
+    assert (manifest["model"], family(out)) == (None, "Deformable Models")
+    assert any("the network was not asked" in note for note in manifest["notes"])
+    assert family(refined) == "Artificial Intelligence"
+    assert "not asked" not in refined.with_name("rtstruct.manifest.json").read_text()
+
+
 def test_nothing_but_the_outputs_is_left(refined: Path) -> None:
     assert {p.name for p in refined.parent.iterdir()} == {
         "rtstruct.dcm",

@@ -63,15 +63,14 @@ class AccuracyRequest:
     @property
     def models(self) -> list[str]:
         """Those of the methods with a network, each once."""
-        return list(dict.fromkeys(s.model for s in self.settings if "network" in s.method))
+        return list(dict.fromkeys(s.model for s in self.settings if s.asks_network))
 
     @property
     def own(self) -> dict[str, Settings]:
         """recontour's methods by name, with their model's where there are several: "network", or "model-1 network"."""
         several = len(self.models) > 1
         return {
-            f"{Path(s.model).name} {s.method}" if several and "network" in s.method else s.method: s
-            for s in self.settings
+            f"{Path(s.model).name} {s.method}" if several and s.asks_network else s.method: s for s in self.settings
         }
 
     @property

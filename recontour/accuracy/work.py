@@ -68,7 +68,7 @@ def _methods(request: AccuracyRequest) -> dict[str, Method]:
     from recontour.network.released import folder_of
 
     for settings in request.settings:
-        if "network" in settings.method:
+        if settings.asks_network:
             folder_of(settings.model)
     names = request.rivals or USUAL
     unknown = [name for name in names if name not in rivals()]
@@ -98,7 +98,7 @@ def _released(settings: Settings) -> Callable[[], ReleasedModel | None]:
     def opened() -> ReleasedModel | None:
         from recontour.network.released import open_model
 
-        return open_model(settings.model) if "network" in settings.method else None
+        return open_model(settings.model) if settings.asks_network else None
 
     return opened
 
@@ -124,7 +124,7 @@ def _personal(man: Man, request: AccuracyRequest, say: Callable[[str], None] | N
 
         return replace(plain, run=run)
 
-    return {f"recontour personalised {name}": method(s) for name, s in request.own.items() if "network" in name}
+    return {f"recontour personalised {name}": method(s) for name, s in request.own.items() if s.asks_network}
 
 
 def _warm_up() -> None:

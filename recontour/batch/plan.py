@@ -154,7 +154,7 @@ def _size(path: Path) -> int:
 
 def _model_sha256(settings: Settings) -> str:
     """Of the weights that the settings mean today: a newer release must not finish what an older one began."""
-    if "network" not in settings.method:
+    if not settings.asks_network:
         return ""
     from recontour.network.released import folder_of, read_card
 

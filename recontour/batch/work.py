@@ -115,7 +115,7 @@ class Workbench:
             return self._plans[key]
 
     def _opened(self, settings: Settings) -> ReleasedModel | None:
-        if "network" not in settings.method:
+        if not settings.asks_network:
             return None
         if self._model is None or self._model[0] != settings.model:
             from recontour.network.released import open_model

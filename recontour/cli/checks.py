@@ -65,11 +65,12 @@ def accuracy(
     from recontour.accuracy.work import measure
     from recontour.settings import Settings, settings_from
 
-    own = [
+    asked = [
         settings_from({"method": name, "model": used, "device": device})
         for name in method or [Settings.method]
-        for used in (model or [Settings.model])[: None if "network" in name else 1]
+        for used in model or [Settings.model]
     ]
+    own = [s for s in asked if s.asks_network or s.model == asked[0].model]  # models are nothing to the other methods
     request = AccuracyRequest(
         out=out,
         planning=planning,

@@ -28,7 +28,7 @@ def check_files(config: NodeConfig) -> None:
     """Settings, certificates, key of pseudonyms and the queue's folder, which is made. Raises RecontourError for what
     cannot be used."""
     settings = read_settings(Path(config.settings)) if config.settings else Settings()
-    if "network" in settings.method:
+    if settings.asks_network:
         from recontour.network.released import open_model
 
         open_model(settings.model)

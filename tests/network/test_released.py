@@ -22,20 +22,20 @@ architecture = "seg"
 inputs = ["fixed"]
 weights_sha256 = "{sha}"
 hu_window = [-1000, 1000]
-released = "{released}"
+released = "2026-01-05"
 [path_per_organ]
 bladder = "segmentation"
 """
 
 
-def put_model(home: Path, name: str = "first", released: str = "2026-01-05", seed: int = 0, **tensors: torch.Tensor):
+def put_model(home: Path, name: str = "first", seed: int = 0, **tensors: torch.Tensor):
     torch.manual_seed(seed)
     content = save(build_network("seg").state_dict() | tensors)
     folder = home / name
     folder.mkdir(parents=True)
     (folder / "weights.safetensors").write_bytes(content)
     sha = hashlib.sha256(content).hexdigest()
-    (folder / "card.toml").write_text(CARD.format(name=name, sha=sha, released=released))
+    (folder / "card.toml").write_text(CARD.format(name=name, sha=sha))
     return folder
 
 
