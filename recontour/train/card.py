@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 
 from recontour.network.architectures import Network
-from recontour.network.catalogue import ARCHITECTURES, LABELS
+from recontour.network.catalogue import ARCHITECTURES, DICE_SEGMENTATION, LABELS
 from recontour.network.released import ModelCard, OutputPath
 from recontour.train.settings import LossSettings, TrainSettings
 from recontour.train.validate import (
@@ -188,6 +188,8 @@ def described_losses(loss: LossSettings, architecture: str) -> str:
     terms = [words[name] for name in ARCHITECTURES[architecture].losses]
     if loss.boundary:
         terms.append(f"{loss.boundary:g} boundary, in full from step {loss.boundary_full_at}")
+    if loss.w_cross_entropy and DICE_SEGMENTATION in ARCHITECTURES[architecture].losses:
+        terms.append(f"{loss.w_cross_entropy:g} cross-entropy of the segmentation")
     if loss.w_field:
         terms.append(f"{loss.w_field:g} distance to the true displacements")
     if loss.adversarial:

@@ -24,7 +24,7 @@ from recontour.train.checkpoint import Training, last_weights, load_checkpoint, 
 from recontour.train.critic import Critic
 from recontour.train.dataset import ScanPair, patient_of, read_splits
 from recontour.train.folder import CHECKPOINT, MEN, check_room, keep_settings
-from recontour.train.losses import BOUNDARY, FIELD
+from recontour.train.losses import BOUNDARY, CROSS_ENTROPY, FIELD
 from recontour.train.parallel import Place, average, find_place, first_goes_first
 from recontour.train.settings import TrainSettings
 from recontour.train.sources import PairSource, Source
@@ -64,7 +64,9 @@ def term_names(settings: TrainSettings) -> tuple[str, ...]:
     row = ARCHITECTURES[settings.network.architecture]
     with_boundary = settings.loss.boundary > 0 and "segmentation" in row.heads
     with_field = settings.loss.w_field > 0 and "field" in row.heads
-    return (*row.losses, *([BOUNDARY] if with_boundary else []), *([FIELD] if with_field else []))
+    with_entropy = settings.loss.w_cross_entropy > 0 and "segmentation" in row.heads
+    added = {BOUNDARY: with_boundary, FIELD: with_field, CROSS_ENTROPY: with_entropy}
+    return (*row.losses, *(name for name, wanted in added.items() if wanted))
 
 
 def begin_or_go_on(job: Job, from_previous: bool) -> Training:

@@ -87,6 +87,7 @@ class LossSettings:
     bending, boundary and adversarial term as they are. A term with weight 0 is left out.
     boundary: final weight of the distance-based term of Kervadec et al. 2019 on the segmentation, 0: off; it grows
     linearly from nothing until step boundary_full_at, and the segmentation's Dice gives way to it by as much.
+    w_cross_entropy: weight of the segmentation's cross-entropy beside its Dice, 0: off.
     w_field: weight of the distance to the true displacements, in mm, known where days are made; 0: off.
     adversarial: weight of the critic's judgement of the warped contours (JRS-GAN), 0: no critic.
     """
@@ -100,6 +101,7 @@ class LossSettings:
     w_dice_segmentation: float = 1.0
     w_bending: float = 0.5
     w_field: float = 0.0
+    w_cross_entropy: float = 0.0
     boundary: float = 0.0
     boundary_full_at: int = 100_000
     adversarial: float = 0.0
@@ -115,6 +117,7 @@ class LossSettings:
             "w_dice_segmentation",
             "w_bending",
             "w_field",
+            "w_cross_entropy",
             "adversarial",
         ):
             _at_least(f"loss.{name}", getattr(self, name), 0.0)

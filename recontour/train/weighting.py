@@ -1,7 +1,7 @@
 """One loss out of several terms (Elmahdy et al. 2021, section II-D).
 
-Bending energy, true field, boundary and adversarial term keep the weights that they are given, whatever the weighting:
-a network that may choose would buy overlap with a field that is not smooth.
+Bending energy, true field, cross-entropy, boundary and adversarial term keep the weights that they are given, whatever
+the weighting: a network that may choose would buy overlap with a field that is not smooth.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from recontour.network.catalogue import BENDING, DICE_REGISTRATION, DICE_SEGMENTATION, SIMILARITY
-from recontour.train.losses import BOUNDARY, FIELD
+from recontour.train.losses import BOUNDARY, CROSS_ENTROPY, FIELD
 from recontour.train.settings import LossSettings
 
 ADVERSARIAL = "adversarial"
@@ -37,7 +37,7 @@ class Weighting(nn.Module):
     def __init__(self, loss: LossSettings, names: Sequence[str]) -> None:
         super().__init__()
         self.loss = loss
-        given = {name: float(getattr(loss, f"w_{name}")) for name in (*ADAPTED, BENDING, FIELD)}
+        given = {name: float(getattr(loss, f"w_{name}")) for name in (*ADAPTED, BENDING, FIELD, CROSS_ENTROPY)}
         self.given = {**given, ADVERSARIAL: loss.adversarial}
         self.adapted = [name for name in ADAPTED if name in names and self.given[name] > 0]
 

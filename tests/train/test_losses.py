@@ -18,6 +18,7 @@ from recontour.train.batch import Batch
 from recontour.train.losses import (
     at_resolution,
     bending_energy,
+    cross_entropy_loss,
     dice_loss,
     field_loss,
     local_ncc_loss,
@@ -34,7 +35,7 @@ RAMP = (3 * Z + 5 * Y - X)[None, None]
 ALL_OF_4 = torch.ones(1, 4, dtype=torch.bool)
 N = 64
 SHIFT_MM = (4.0, -3.0, 2.0)  # x, y, z; from the daily to the planning scan
-WITH_BOUNDARY = (*LOSSES, "boundary")
+ALL_TERMS = (*LOSSES, "boundary", "cross_entropy")
 
 
 def noise(*size: int, seed: int = 1, scale: float = 1.0) -> torch.Tensor:
@@ -199,11 +200,11 @@ def test_a_field_in_mm_from_daily_to_planning_brings_the_ball_where_the_daily_sc
 def test_the_true_field_and_labels_lose_nothing_and_the_opposite_field_much():
     batch = moved_ball()
     settings = LossSettings()
-    true = loss_terms(Output(fields_of(SHIFT_MM), logits_of(batch.fixed_labels)), batch, settings, WITH_BOUNDARY)
-    assert {k: float(v) for k, v in true.items()} == pytest.approx(dict.fromkeys(WITH_BOUNDARY, 0.0), abs=0.02)
+    true = loss_terms(Output(fields_of(SHIFT_MM), logits_of(batch.fixed_labels)), batch, settings, ALL_TERMS)
+    assert {k: float(v) for k, v in true.items()} == pytest.approx(dict.fromkeys(ALL_TERMS, 0.0), abs=0.02)
     back = (-4.0, 3.0, -2.0)
-    worse = loss_terms(Output(fields_of(back), logits_of(batch.moving_labels)), batch, settings, WITH_BOUNDARY)
-    assert all(float(worse[name]) > 0.15 for name in WITH_BOUNDARY if name != "bending"), worse
+    worse = loss_terms(Output(fields_of(back), logits_of(batch.moving_labels)), batch, settings, ALL_TERMS)
+    assert all(float(worse[name]) > 0.15 for name in ALL_TERMS if name != "bending"), worse
 
 
 @pytest.mark.parametrize("similarity", ["ncc", "local-ncc", "mind"])
@@ -289,7 +290,7 @@ def test_flat_patches_without_organs_have_finite_slopes(similarity: str):
     batch = Batch(flat, flat.clone(), none, none, torch.ones(1, 5, dtype=torch.bool))
     start = tuple(f.requires_grad_() for f in fields_of((0.0, 0.0, 0.0)))
     logits = tuple(torch.zeros(1, 5, s, s, s, requires_grad=True) for s in output_sizes(N))
-    terms = loss_terms(Output(start, logits), batch, LossSettings(similarity=similarity), WITH_BOUNDARY)
+    terms = loss_terms(Output(start, logits), batch, LossSettings(similarity=similarity), ALL_TERMS)
     sum(terms.values()).backward()
     assert all(bool(torch.isfinite(t)) for t in terms.values())
     assert all(bool(torch.isfinite(t.grad).all()) for t in (*start, *logits))
@@ -299,10 +300,37 @@ def test_reduced_precision_of_the_network_does_not_reach_the_losses():
     batch, logits = moved_ball(), logits_of(moved_ball().moving_labels)
     given = Output(tuple(f.bfloat16() for f in fields_of((1.0, 0.0, 0.0))), tuple(t.bfloat16() for t in logits))
     settings = LossSettings(similarity="mind")
-    want = loss_terms(Output(fields_of((1.0, 0.0, 0.0)), logits), batch, settings, WITH_BOUNDARY)
+    want = loss_terms(Output(fields_of((1.0, 0.0, 0.0)), logits), batch, settings, ALL_TERMS)
     with torch.autocast("cpu", torch.bfloat16):
-        got = loss_terms(given, batch, settings, WITH_BOUNDARY)
-    assert all(got[name].dtype == torch.float32 and float(got[name]) == float(want[name]) for name in WITH_BOUNDARY)
+        got = loss_terms(given, batch, settings, ALL_TERMS)
+    assert all(got[name].dtype == torch.float32 and float(got[name]) == float(want[name]) for name in ALL_TERMS)
+
+
+def test_cross_entropy_by_hand_and_what_is_not_known_counts_nowhere():
+    """Three voxels of two labels with odds of 3 to 1, 1 to 1 and 1 to 7 for the true one: p = 3/4, 1/2, 1/8."""
+    truth = torch.tensor([0, 1, 1]).reshape(1, 1, 1, 1, 3)
+    odds = torch.tensor([[3.0, 1.0, 7.0], [1.0, 1.0, 1.0]]).reshape(1, 2, 1, 1, 3)
+    both, second = torch.tensor([[True, True]]), torch.tensor([[False, True]])
+    assert float(cross_entropy_loss(odds.log(), truth, both)) == pytest.approx(np.log([4 / 3, 2, 8]).mean(), rel=1e-5)
+    assert float(cross_entropy_loss(odds.log(), truth, second)) == pytest.approx(np.log([2, 8]).mean(), rel=1e-5)
+    assert float(cross_entropy_loss(odds.log(), truth, torch.tensor([[False, False]]))) == 0.0
+
+
+def test_cross_entropy_pulls_at_a_small_organ_that_dice_has_given_up():
+    """One voxel in 4,096, of which the network is sure that it is background: Dice has hardly a slope left there."""
+    truth = torch.zeros(1, 1, 16, 16, 16, dtype=torch.int64)
+    truth[0, 0, 8, 8, 8] = 1
+    known = torch.ones(1, 2, dtype=torch.bool)
+    slopes = []
+    for loss in (
+        lambda logits: dice_loss(logits.softmax(1), one_hot(truth, 2), known),
+        lambda logits: truth.numel() * cross_entropy_loss(logits, truth, known),
+    ):
+        logits = torch.zeros(1, 2, 16, 16, 16)
+        logits[:, 0] = 10.0
+        loss(logits.requires_grad_()).backward()
+        slopes.append(-float(logits.grad[0, 1, 8, 8, 8]))
+    assert slopes[0] < 1e-3 and slopes[1] == pytest.approx(1.0, abs=1e-3)
 
 
 def test_the_field_s_loss_by_hand():
