@@ -14,7 +14,7 @@ from recontour.geometry.volume import Volume
 from recontour.network import predict as room
 from recontour.network.architectures import Network, Output, build_network
 from recontour.network.catalogue import ARCHITECTURES, LABELS
-from recontour.network.predict import HIGH, LOW, choose_tile, predict, prepare, run_in_tiles
+from recontour.network.predict import HIGH, LOW, choose_precision, choose_tile, predict, prepare, run_in_tiles
 from recontour.network.released import ModelCard, ReleasedModel
 
 CPU = torch.device("cpu")
@@ -122,6 +122,21 @@ def echo() -> ReleasedModel:
     row = ARCHITECTURES["jrs-reg"]
     inputs = ("fixed", "moving", "moving_labels")
     return ReleasedModel(ModelCard("echo", "jrs-reg", inputs, hu_window=(-500.0, 700.0)), Echo(row, inputs))
+
+
+@pytest.mark.parametrize(
+    ("has", "auto"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": True}, torch.bfloat16),
+        ({"avx512_bf16": True, "amx_bf16": False}, torch.float32),  # it can, and is slower
+        ({}, torch.float32),
+    ],
+)
+def test_bfloat16_only_where_the_processor_is_quicker(monkeypatch: pytest.MonkeyPatch, has: dict, auto: torch.dtype):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: has)
+    cpu = torch.device("cpu")
+    assert choose_precision("auto", cpu) == auto
+    assert (choose_precision("bf16", cpu), choose_precision("fp32", cpu)) == (torch.bfloat16, torch.float32)
 
 
 def test_the_region_lies_where_it_should_and_hu_are_clipped_and_scaled():
