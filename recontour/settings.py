@@ -1,7 +1,7 @@
 """All settings of a run: frozen, with units in their names, validated at birth, the same as TOML.
 
 [refine]
-knot_spacing_mm = 8.0
+knot_min_mm = 6.0
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ class RegionSettings:
 class RefineSettings:
     """Instance optimisation of the field (network/refine.py)."""
 
-    levels_mm: tuple[float, ...] = (8.0, 4.0, 2.0, 1.5)  # image spacing, coarse to fine
-    steps: tuple[int, ...] = (6, 6, 5, 3)  # at most, per level
+    levels_mm: tuple[float, ...] = (8.0, 4.0, 2.0, 1.25)  # image spacing, coarse to fine
+    steps: tuple[int, ...] = (6, 6, 3, 3)  # at most, per level
     window_hu: tuple[float, float] = (-150.0, 300.0)  # soft tissue: what lies outside says nothing of organs
     gas_hu: float = -200.0  # below: gas, which is filled in; fat ends at -150
     noise_hu: float = 20.0  # what a difference of intensities is measured by,
-    edge_mm: float = 1.2  # and how far edges of two scans may lie apart, for they are not equally sharp
+    edge_mm: float = 0.8  # and how far edges of two scans may lie apart, for they are not equally sharp
     outlier_hu: float = 40.0  # a difference that neither noise nor misalignment explains is trusted less
     variance_floor: float = 2e-3  # of local correlation, in units of the HU window squared: 20 HU
     window_sigma_voxels: float = 2.0  # of the local correlation
@@ -47,6 +47,7 @@ class RefineSettings:
     knot_voxels: float = 2.0  # distance of the field's knots
     knot_min_mm: float = 4.0
     bending: float = 14.0  # mm^4, against data per voxel; four times as much where the field would fold
+    bending_noise_hu: float = 7.0  # of the scans that it is for, in means over 2 mm; it grows with noise squared
     stretching: float = 0.0  # mm^2
     dice_weight: float = 2.0  # labels are right to about 1 mm, the scans to a third of that
     step_voxels: float = 2.0  # longest step, in voxels of the level
@@ -66,6 +67,7 @@ class RefineSettings:
         between("refine.knot_min_mm", self.knot_min_mm, 1.0, 50.0)
         between("refine.knot_voxels", self.knot_voxels, 1.0, 8.0)
         between("refine.bending", self.bending, 0.1, 1e6)
+        between("refine.bending_noise_hu", self.bending_noise_hu, 0.1, 1000.0)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from torch.nn.functional import avg_pool3d, pad
 
 from recontour.geometry.grid import Grid, Index
 from recontour.network.catalogue import LABELS
+from recontour.network.lattice import Axis, apply, linear
 
 
 def coarser_grid(grid: Grid, factor: int) -> Grid:
@@ -43,14 +44,12 @@ def finer(values: Tensor, factor: int, first: Index, size: Index) -> Tensor:
 
     first: the fine voxel (z, y, x), counted from the first block's first one, that the result begins with.
     """
-    for axis, (begin, count) in enumerate(zip(first, size, strict=True), start=1):
-        last = values.shape[axis] - 1
-        at = ((torch.arange(begin, begin + count) - (factor - 1) / 2) / factor).clamp(0, last).to(values.device)
-        low = at.floor().long().clamp(max=max(last - 1, 0))
-        share = (at - low).to(values.dtype).view([-1 if k == axis else 1 for k in range(4)])
-        above = (low + 1).clamp(max=last)
-        values = torch.lerp(values.index_select(axis, low), values.index_select(axis, above), share)
-    return values
+    middle = (factor - 1) / 2  # of the first block
+    maps = [
+        linear(Axis(middle, factor, blocks), Axis(begin, 1, count)).to(values)
+        for blocks, begin, count in zip(values.shape[1:], first, size, strict=True)
+    ]
+    return apply(maps, values)
 
 
 def _filled_up(values: Tensor, factor: int) -> Tensor:

@@ -39,6 +39,7 @@ from recontour.network.lattice import (
     linear,
     windows,
 )
+from recontour.network.noise import SOFT_HU, noise_hu
 from recontour.network.pages import pages_kept
 from recontour.network.similarity import Intensities, LocalCorrelation, Windows, intensity_offset
 from recontour.settings import RefineSettings
@@ -49,7 +50,7 @@ _LabelPairs = list[tuple[NDArray[np.float32], NDArray[np.float32]]]
 _LABEL_EDGE_MM = 2.0  # how soft the edge of a label is made, so that its Dice has a slope to follow
 _START_KNOTS_MM = 4.0  # of the spline that holds a start field
 _TISSUE_HU = 30.0  # what stands in for gas: the wall and the stool that surround it
-_SOFT_HU = (-120.0, 160.0)  # fat to muscle: where an offset between two scanners is read
+_STIFFNESS_RANGE = (0.5, 3.0)  # scans differ by more than noise, and shapes are never without edges
 _STIFFEST_BENDING = 1000.0  # beyond which a fold is in the scans or in the start, and left for the checks to find
 _MOST_SETBACKS = 3  # halvings of one step
 
@@ -74,12 +75,23 @@ def refine_field(
     """
     _must_share(fixed.grid, moving.grid, start, moving_level_sets, fixed_probabilities)
     labels = _label_pairs(moving_level_sets or {}, fixed_probabilities or {})
+    settings = replace(settings, bending=settings.bending * _stiffness_for_noise(fixed, moving, settings))
     with torch.no_grad(), pages_kept():
         pair = _Pair.of(fixed, moving, labels, settings, device)
         offered = None if start is None else _taken_over(pair, start)
         dense = _unfolded(pair, offered, settings).on(pair.voxels)
         array = np.ascontiguousarray(dense.cpu().numpy()[::-1])
     return Field(fixed.grid, array)
+
+
+def _stiffness_for_noise(fixed: Volume, moving: Volume, settings: RefineSettings) -> float:
+    """What the bending is multiplied with: the mean of both scans' variances of noise over that which the setting is
+    meant for. The most probable field weighs its smoothness against the data by the data's variance."""
+    noises = [noise for scan in (fixed, moving) if (noise := noise_hu(scan)) is not None]
+    if not noises:
+        return 1.0
+    variance = sum(noise**2 for noise in noises) / len(noises)
+    return float(np.clip(variance / settings.bending_noise_hu**2, *_STIFFNESS_RANGE))
 
 
 def local_correlation(
@@ -334,7 +346,7 @@ def _correlation(pair: _Pair, spacing_mm: float, settings: RefineSettings) -> Lo
 def _intensities(pair: _Pair, settings: RefineSettings) -> Intensities:
     low, high = settings.window_hu
     noise = settings.noise_hu / (high - low)
-    tissue = ((_SOFT_HU[0] - low) / (high - low), (_SOFT_HU[1] - low) / (high - low))
+    tissue = ((SOFT_HU[0] - low) / (high - low), (SOFT_HU[1] - low) / (high - low))
     visible = (1.0 - pair.fixed.gas[0]) * (1.0 - pair.moving.gas[0])
     offset = intensity_offset(pair.fixed.images[0], pair.moving.images[0], visible, tissue)
     outlier = settings.outlier_hu / (high - low)

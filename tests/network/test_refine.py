@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -80,6 +82,21 @@ def test_no_motion_gives_no_field() -> None:
     noise = np.random.default_rng(3).normal(0, 15, GRID.size).astype(np.float32)
     field = refine_field(Volume(GRID, fixed.array + noise), moving, None, SETTINGS)
     assert np.abs(field.array[:, core(14)]).mean() < 0.2
+
+
+def test_stiffness_grows_with_the_square_of_the_noise_that_the_scans_have() -> None:
+    """Where the setting is for noise a quarter lower, stiffness is 16/9 of it; and three times as much at most."""
+    fixed, moving = scans(bump(GRID.points()))
+    noise = np.random.default_rng(4).normal(0, 20, (2, *GRID.size)).astype(np.float32)  # in means over 2 mm: 7.1 HU
+    noisy = [Volume(GRID, scan.array + n) for scan, n in zip((fixed, moving), noise, strict=True)]
+
+    def field(**changed: float) -> NDArray[np.float32]:
+        return refine_field(*noisy, None, replace(SETTINGS, **changed)).array
+
+    meant_for_less = field(bending_noise_hu=6.75, bending=14.0 * 9 / 16)
+    np.testing.assert_allclose(field(bending_noise_hu=9.0), meant_for_less, atol=1e-5)
+    np.testing.assert_allclose(field(bending_noise_hu=0.5), field(bending_noise_hu=0.1), atol=1e-5)
+    assert np.abs(field(bending_noise_hu=9.0) - field(bending_noise_hu=6.75)).max() > 0.01
 
 
 def test_a_second_run_gives_the_same_bits() -> None:
