@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from recontour.errors import AlignmentFailed, MemoryShort
+from recontour.errors import AlignmentFailed, MemoryShort, UsageError
 from recontour.geometry.affine import Affine
 from recontour.geometry.boxes import bounding_box
 from recontour.geometry.crop import crop_field
@@ -102,7 +102,8 @@ def propagate(
 
     planning, daily: CT in HU, on any axial grid. rois: level sets in the planning frame.
     model: for the methods that use a network; None opens settings.model.
-    Raises AlignmentFailed, ModelRefused, MemoryShort, UsageError (device).
+    Raises AlignmentFailed, ModelRefused, MemoryShort, UsageError (device, or an ROI that a network which only segments
+    does not draw).
     """
     watch = watch or Stopwatch()
     with watch.stage("align"):
@@ -311,8 +312,19 @@ def _predict(
         for number, organ in enumerate(opened.card.labels):
             if organ in by_organ:
                 segmented[by_organ[organ].name] = _segmented(found.probabilities[number], found.part)
+    if alone and found.field is None:
+        _must_be_drawn(rois, set(segmented), rules, opened.card.name)
     used = (opened.card.name, opened.card.weights_sha256)
     return _Deformation(found.field or Field.zero(fixed.grid), segmented, rules, used, opened.card.seen)
+
+
+def _must_be_drawn(rois: list[PlannedRoi], drawn: set[str], rules: Mapping[str, Rule], model: str) -> None:
+    """A network that does not register knows nothing of other ROIs: they would stay where the alignment puts them, and
+    look as if they had been looked at."""
+    left = [r.name for r in rois if r.name not in drawn or rules.get(r.organ, "registration") == "registration"]
+    if left:
+        found = f"{', '.join(left)}: the network only segments, and does not draw this"
+        raise UsageError(found, where=model, allowed="--only with the organs of its card, or a network that registers")
 
 
 def _segmented(probability: NDArray[np.float32], grid: Grid) -> LevelSet:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from recontour.errors import UsageError
 from recontour.geometry.affine import Affine
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
@@ -72,3 +73,24 @@ def test_the_path_that_is_not_the_contour_is_a_second_opinion(
     else:  # what the refinement makes of the scans, it follows the day's ball, whichever path the card names
         assert surface_distances(found.level_sets["Bladder"], level_set(1.0)).msd_mm < 0.3
         assert facts["Bladder"].disagreement_mm < 0.3
+
+
+class OnlySegments(Bright):
+    """The same, and has no field."""
+
+    def forward(self, fixed: torch.Tensor, moving: torch.Tensor, moving_labels: torch.Tensor) -> Output:
+        return Output(None, super().forward(fixed, moving, moving_labels).logits)
+
+
+def test_what_a_network_without_a_field_does_not_draw_is_refused() -> None:
+    """It would stay where the alignment puts it, 6 mm off, and nobody would be told."""
+    row = ARCHITECTURES["seg"]
+    network = OnlySegments(row, row.inputs)
+    network.register_parameter("here", torch.nn.Parameter(torch.zeros(1)))
+    model = ReleasedModel(ModelCard("bright", "seg", row.inputs, path_per_organ={"bladder": "segmentation"}), network)
+    settings = Settings(method="network", model="bright", device="cpu", precision="fp32")
+    bladder, ring = PlannedRoi("Bladder", level_set(0.0), "bladder"), PlannedRoi("Ring", level_set(0.0))
+    found = propagate_from(Affine.identity(), scan(0.0), scan(MOVED_MM), [bladder], settings, model)
+    assert surface_distances(found.level_sets["Bladder"], level_set(1.0)).msd_mm < 0.15
+    with pytest.raises(UsageError, match="Ring: the network only segments"):
+        propagate_from(Affine.identity(), scan(0.0), scan(MOVED_MM), [bladder, ring], settings, model)

@@ -10,7 +10,7 @@ from textwrap import indent
 from recontour.accuracy import plots
 from recontour.accuracy.command import command_of
 from recontour.accuracy.filling import filling_table
-from recontour.accuracy.rows import DICE, HD95, MSD, OTHERS_AT_MOST, groups_of, ordered, slug, undisturbed
+from recontour.accuracy.rows import DICE, HD95, MSD, OTHERS_AT_MOST, groups_of, ordered, slug, timed, undisturbed
 from recontour.accuracy.summary import aims_of, compared, paths_of, summary_of
 from recontour.accuracy.tables import csv_of, field_table, flags_table, measure_table, time_table
 from recontour.evaluate.flagged import WRONG_MM, contours_of, flags
@@ -77,16 +77,16 @@ def _group(group: str, members: Sequence[Outcome], images: _Images) -> str:
         parts += [f"### {_TITLES[measure.name]} ({group})", link, measure_table(members, measure)]
     plots.field_plot(members, images.path(group, "field"))
     parts += [f"### The field inside the organs ({group})", images.link(group, "field"), field_table(members)]
-    timed = undisturbed(members)
-    plots.time_plot(timed or members, images.path(group, "seconds"))
-    parts += [f"### Seconds ({group})", _timed(timed), images.link(group, "seconds"), time_table(timed or members)]
+    quiet = undisturbed(members)
+    plots.time_plot(quiet or members, images.path(group, "seconds"))
+    parts += [f"### Seconds ({group})", _timed(quiet), images.link(group, "seconds"), time_table(quiet or members)]
     return "\n\n".join(part.strip() for part in parts)
 
 
-def _timed(timed: Sequence[Outcome]) -> str:
-    if not timed:
+def _timed(quiet: Sequence[Outcome]) -> str:
+    if not quiet:
         return "Other programs took time meanwhile, or it is not known whether they did: compare with care."
-    pairs = _count(len({o.pair for o in timed}), "pair")
+    pairs = _count(len({o.pair for o in quiet}), "pair")
     return f"Of the {pairs} during which other programs took at most {OTHERS_AT_MOST:.0%} of the processors."
 
 
@@ -124,8 +124,8 @@ def _where(rows: Sequence[Outcome], journals: int) -> str:
             f"The pairs were shared among {journals} parts, which may have run side by side and so have taken each "
             f"other's time; within a pair all methods ran one after the other, in one process. Machine: {machines}."
         )
-    unknown = {o.pair for o in rows if o.others_share is None}
-    noted = {o.pair for o in rows} - unknown
+    unknown = {o.pair for o in timed(rows) if o.others_share is None}
+    noted = {o.pair for o in timed(rows)} - unknown
     if noted and unknown:
         return (
             f"On {_count(len(noted), 'pair')} one method ran after the other, in one process, and what other programs "
@@ -165,8 +165,10 @@ the real scan, unless its card says so. Days of one man are not independent of e
 test pairs and mended before this (phantom 100006: medium in the bladder, seminal vesicles that come apart). How the
 network alone is asked, and that its weights are a mean of two trainings' ([models.md](models.md)), was chosen on other
 days of the same real scan (seeds 50001 to 50006) and on other made men (10021 to 10030); after the tables had been made
-once and the prostate of the real scan was 0.03 mm above half of the affine's mean. Two limits of the checks were
-widened on these very tables ([qa.md](qa.md)).
+once and the prostate of the real scan was 0.03 mm above half of the affine's mean. How stiff the refined field is, and
+how finely it sees, was chosen on such other days and men as well ([refine.md](refine.md)), after earlier tables. Two
+limits of the checks were widened on these very tables ([qa.md](qa.md)). Rows of the network alone on pairs that are not
+among those of the seconds were computed in bfloat16, all others in float32, as the processors had it.
 
 MSD: mean surface distance, symmetric, area-weighted, from triangulated surfaces (paper, eq. 10); HD95: the larger of
 both directed 95th percentiles; DSC: Dice. An organ of which nothing was left is lost: infinitely far off. sd: of the

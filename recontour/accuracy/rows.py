@@ -70,12 +70,18 @@ def on_pairs_of(outcomes: Sequence[Outcome], method: str) -> list[Outcome]:
     return [o for o in outcomes if o.pair in pairs]
 
 
+def timed(outcomes: Sequence[Outcome]) -> list[Outcome]:
+    """Those of the methods of which it was noted, on any pair, what other programs took of the processors."""
+    methods = {o.method for o in outcomes if o.others_share is not None}
+    return [o for o in outcomes if o.method in methods]
+
+
 def undisturbed(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    """Of the pairs during whose methods, all of them, other programs took little of the processors; empty where there
-    are none. Seconds are worth something there."""
-    ran = [o for o in outcomes if not o.error]
+    """Of the pairs during whose methods, all that were timed anywhere, other programs took little of the processors;
+    empty where there are none. Seconds are worth something there."""
+    ran = [o for o in timed(outcomes) if not o.error]
     disturbed = {o.pair for o in ran if o.others_share is None or o.others_share > OTHERS_AT_MOST}
-    return [o for o in outcomes if o.pair not in disturbed]
+    return [o for o in timed(outcomes) if o.pair not in disturbed]
 
 
 def named(organ: str) -> str:

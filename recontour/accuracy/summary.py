@@ -147,14 +147,21 @@ def _told(method: str, rival: str, rows: Sequence[Comparison], outcomes: Sequenc
     ]
     folding = [row.folding for organ in organs_of(same) for row in organ_rows(same, method, organ)]
     folded = sum(bool(share) for share in folding)
-    timed = undisturbed(same) or same
-    took, theirs = (_median_seconds(timed, name) for name in (method, rival))
-    share = f"{took:.1f} s, elastix {theirs:.1f} s: {took / theirs:.2f} of its time" if theirs else f"{took:.1f} s"
     return (
         f"**{method}**: its MSD is better than the strongest elastix's in the {', '.join(parts)} organs; than that of "
         f"whichever elastix is best there, in the {', '.join(best)}. It folds in {folded} of {len(folding)} organs of "
-        f"all pairs. Median {share}."
+        f"all pairs.{_seconds(same, method, rival)}"
     )
+
+
+def _seconds(outcomes: Sequence[Outcome], method: str, rival: str) -> str:
+    """Nothing where the method was not timed while others were quiet, and another was."""
+    quiet = undisturbed(outcomes) or outcomes
+    took, theirs = (_median_seconds(quiet, name) for name in (method, rival))
+    if not took:
+        return ""
+    beside = f", elastix {theirs:.1f} s: {took / theirs:.2f} of its time" if theirs else ""
+    return f" Median {took:.1f} s{beside}."
 
 
 def _best_elastix(outcomes: Sequence[Outcome], organ: str, statistic: int) -> float:

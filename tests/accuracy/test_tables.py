@@ -56,6 +56,11 @@ def test_seconds_count_where_others_left_the_processors_alone() -> None:
     assert {o.pair for o in undisturbed([*rows, failed])} == {"quiet"}
 
 
+def test_a_method_that_was_never_timed_is_not_among_the_seconds_and_spoils_none() -> None:
+    rows = [replace(outcome("p", name), others_share=0.02) for name in (OURS, STRONG)]
+    assert methods_of(undisturbed([*rows, outcome("p", WIDE)])) == [OURS, STRONG]
+
+
 def test_ours_come_after_the_rivals_whatever_the_journals_order() -> None:
     mixed = [outcome("p2", OURS), outcome("p2", STRONG), outcome("p1", OURS), outcome("p2", WIDE)]
     assert [(o.pair, o.method) for o in ordered(mixed)] == [("p1", OURS), ("p2", WIDE), ("p2", STRONG), ("p2", OURS)]
