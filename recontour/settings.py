@@ -35,7 +35,7 @@ class RefineSettings:
     """Instance optimisation of the field (network/refine.py)."""
 
     levels_mm: tuple[float, ...] = (8.0, 4.0, 2.0, 1.25)  # image spacing, coarse to fine
-    steps: tuple[int, ...] = (6, 6, 3, 3)  # at most, per level
+    steps: tuple[int, ...] = (6, 6, 8, 3)  # at most, per level
     window_hu: tuple[float, float] = (-150.0, 300.0)  # soft tissue: what lies outside says nothing of organs
     gas_hu: float = -200.0  # below: gas, which is filled in; fat ends at -150
     noise_hu: float = 20.0  # what a difference of intensities is measured by,

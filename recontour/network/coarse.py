@@ -55,4 +55,4 @@ def finer(values: Tensor, factor: int, first: Index, size: Index) -> Tensor:
 def _filled_up(values: Tensor, factor: int) -> Tensor:
     """(1, D', H', W'), multiples of `factor`."""
     ends = [p for n in reversed(values.shape) for p in (0, -n % factor)]
-    return pad(values[None, None], ends, "replicate")[0]
+    return pad(values[None, None], ends, "replicate")[0] if any(ends) else values[None]

@@ -53,6 +53,7 @@ _TISSUE_HU = 30.0  # what stands in for gas: the wall and the stool that surroun
 _STIFFNESS_RANGE = (0.5, 3.0)  # scans differ by more than noise, and shapes are never without edges
 _STIFFEST_BENDING = 1000.0  # beyond which a fold is in the scans or in the start, and left for the checks to find
 _MOST_SETBACKS = 3  # halvings of one step
+_ENOUGH = 0.003  # share of the energy: a step that gains less ends a level
 
 
 def refine_field(
@@ -298,14 +299,17 @@ class _Level:
         self.stiffness = _Stiffness(self.spline.lattice, settings, spacing_mm, pair.device)
 
     def solve(self, steps: int) -> _Spline:
-        """Gauss-Newton steps from the start until the longest is below a tenth of a voxel, or nothing improves."""
+        """Gauss-Newton steps from the start until the longest is below a tenth of a voxel, or little improves."""
         best, knots, before, setbacks = math.inf, self.spline.knots, self.spline.knots, 0
         for _ in range(steps):
             energy, gradient, curvature = self._linearised(knots)
             if energy > best and setbacks < _MOST_SETBACKS:
                 knots, setbacks = 0.5 * (before + knots), setbacks + 1
                 continue
-            best, before, setbacks = min(best, energy), knots, 0
+            if best - energy < _ENOUGH * best:
+                knots = knots if energy < best else before
+                break
+            best, before, setbacks = energy, knots, 0
             step = self.stiffness.solve(curvature, gradient)
             longest = float(apply(self.to_voxels, step).square().sum(0).max().sqrt())
             knots = knots + step * min(1.0, self.settings.step_voxels * self.spacing_mm / max(longest, 1e-6))
