@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -309,9 +310,10 @@ def _predict(
     found = ask(opened, fixed, moving, labels, settings.device, settings.precision)
     segmented: dict[str, LevelSet] = {}
     if found.probabilities is not None and found.part is not None:
-        for number, organ in enumerate(opened.card.labels):
-            if organ in by_organ:
-                segmented[by_organ[organ].name] = _segmented(found.probabilities[number], found.part)
+        drawn = {by_organ[o].name: found.probabilities[k] for k, o in enumerate(opened.card.labels) if o in by_organ}
+        with ThreadPoolExecutor(2) as pool:
+            shapes = pool.map(partial(_segmented, grid=found.part), drawn.values())
+            segmented = dict(zip(drawn, shapes, strict=True))
     if alone and found.field is None:
         _must_be_drawn(rois, set(segmented), rules, opened.card.name)
     used = (opened.card.name, opened.card.weights_sha256)

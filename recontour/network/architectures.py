@@ -176,7 +176,11 @@ class CrossStitchNetwork(Network):
 
     def features(self, given: dict[str, Tensor]) -> tuple[Three, Three]:
         """Each path's own maps. As the paper chose it, the segmentation path sees the daily scan alone, and the rest
-        through the units."""
+        through the units.
+
+        A unit after an up-sampling is computed before it: both are linear in each channel, so that the order is
+        nothing to the result, and an eighth of the voxels is less work.
+        """
         s_in, s_out = self.segmentation_encoder, self.segmentation_decoder
         r_in, r_out = self.registration_encoder, self.registration_decoder
 
@@ -186,11 +190,11 @@ class CrossStitchNetwork(Network):
         s1, r1 = s_in.level1(s), r_in.level1(r)  # n/2 - 6
         s, r = self.stitch_down1(s_out.down1(s1), r_out.down1(r1))  # n/4 - 3
         s2, r2 = s_out.level2(s), r_out.level2(r)  # n/4 - 7
-        s, r = self.stitch_up0(up(s2), up(r2))  # n/2 - 14
-        s3, r3 = s_out.level3(join(s, s1)), r_out.level3(join(r, r1))  # n/2 - 18
-        s, r = self.stitch_up1(up(s3), up(r3))  # n - 36
-        r4 = r_out.level4(join(r, r0))  # n - 40
-        s4 = s3 if self.segment is None else s_out.level4(join(s, s0))  # nobody asks for it: see without_segmentation
+        s, r = self.stitch_up0(s2, r2)
+        s3, r3 = s_out.level3(join(up(s), s1)), r_out.level3(join(up(r), r1))  # up: n/2 - 14; n/2 - 18
+        s, r = self.stitch_up1(s3, r3)
+        r4 = r_out.level4(join(up(r), r0))  # up: n - 36; n - 40
+        s4 = s3 if self.segment is None else s_out.level4(join(up(s), s0))  # not asked for: see without_segmentation
         return (s2, s3, s4), (r2, r3, r4)
 
 

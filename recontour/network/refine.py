@@ -42,6 +42,7 @@ from recontour.network.lattice import (
 from recontour.network.noise import SOFT_HU, noise_hu
 from recontour.network.pages import pages_kept
 from recontour.network.similarity import Intensities, LocalCorrelation, Windows, intensity_offset
+from recontour.network.warp import sample
 from recontour.settings import RefineSettings
 
 LabelSets = Mapping[str, LevelSet | Volume]
@@ -382,7 +383,7 @@ class _Sampler:
     def __init__(self, scan: _Scan, voxels: Lattice) -> None:
         self.step_mm, self.channels = voxels[0].step_mm, len(scan.images)
         slopes = [torch.stack(torch.gradient(image, spacing=self.step_mm)) for image in scan.images]
-        self.source = torch.cat((scan.gas, scan.images, *slopes))[None]  # (1, 1 + 4C, D, H, W)
+        self.source = torch.cat((scan.gas, scan.images, *slopes))  # (1 + 4C, D, H, W)
         self.place = [  # twice the voxel's index from the middle
             torch.arange(axis.count, device=scan.gas.device, dtype=torch.float32) * 2.0 + (1.0 - axis.count)
             for axis in voxels
@@ -391,11 +392,11 @@ class _Sampler:
     def at(self, displacement: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(3, D, H, W) mm, z y x, to images (C, D, H, W), their slopes (C, 3, D, H, W) per mm, and gas (D, H, W)."""
         _, d, h, w = displacement.shape
-        where = displacement.new_empty((1, d, h, w, 3))
+        where = displacement.new_empty((d, h, w, 3))
         shapes = ((-1, 1, 1), (1, -1, 1), (1, 1, -1))
         for k, count in enumerate((d, h, w)):  # grid_sample wants x, y, z in -1 .. 1 of the box
-            where[0, ..., 2 - k] = (displacement[k] * (2.0 / self.step_mm) + self.place[k].view(shapes[k])) / count
-        out = torch.nn.functional.grid_sample(self.source, where, "bilinear", "border", align_corners=False)[0]
+            where[..., 2 - k] = (displacement[k] * (2.0 / self.step_mm) + self.place[k].view(shapes[k])) / count
+        out = sample(self.source, where, align_corners=False)
         images, slopes = out[1 : 1 + self.channels], out[1 + self.channels :]
         return images, slopes.reshape(self.channels, 3, d, h, w), out[0]
 

@@ -22,7 +22,22 @@ def warp(
     places = _places(field_mm, start, stride, spacing_mm)
     last = torch.tensor([max(n - 1, 1) for n in reversed(image.shape[2:])], dtype=places.dtype, device=places.device)
     normalised = 2.0 * places / last - 1.0  # -1 and 1 are the centres of the first and the last voxel
+    if len(image) == 1:
+        return sample(image[0], normalised[0], between, align_corners=True)[None]
     return torch.nn.functional.grid_sample(image, normalised, between, "border", align_corners=True)
+
+
+def sample(
+    image: Tensor, places: Tensor, between: Literal["bilinear", "nearest"] = "bilinear", *, align_corners: bool
+) -> Tensor:
+    """(C, d, h, w): what an image (C, D, H, W) has at places (d, h, w, 3), x y z from -1 to 1, as `grid_sample` counts
+    them; beyond the image its border.
+
+    Each plane is a sample of its own, of the same image: only over samples are threads shared out on a processor.
+    """
+    source = image.expand(len(places), *image.shape)
+    out = torch.nn.functional.grid_sample(source, places[:, None], between, "border", align_corners=align_corners)
+    return out[:, :, 0].transpose(0, 1)
 
 
 def _places(field_mm: Tensor, start: int, stride: int, spacing_mm: float) -> Tensor:

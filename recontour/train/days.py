@@ -12,14 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import grid_sample
 
 from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid, Index
 from recontour.network.catalogue import LABELS
 from recontour.network.coarse import coarser_grid, coarser_labels, coarser_scan
-from recontour.network.warp import warp
+from recontour.network.warp import sample, warp
 from recontour.train.dataset import ROIS
 from recontour.train.moved import CoarseDay
 from recontour.train.sampling import AT_RISK, TARGETS, TORSO_HU
@@ -232,9 +231,7 @@ def _places(
 
 
 def _sampled(source: Tensor, place: Tensor, outside: Tensor, fill: float) -> Tensor:
-    # Each plane as a sample of its own, of the same source: only over samples are threads shared out on a processor.
-    planes = source.expand(len(place), 1, *source.shape)
-    out = grid_sample(planes, place[:, None], "bilinear", "border", align_corners=True)[:, 0, 0]
+    out = sample(source[None], place, align_corners=True)[0]
     return out.masked_fill_(outside, fill)
 
 
