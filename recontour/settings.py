@@ -104,7 +104,7 @@ class QaSettings:
     """Where pass becomes review, and review reject (qa/checks.py). Sources and calibration in docs/qa.md."""
 
     bladder: OrganLimits = OrganLimits((0.33, 3.0), (0.1, 8.0), 25.0, 50.0)
-    rectum: OrganLimits = OrganLimits((0.5, 2.0), (0.2, 5.0), 12.0, 30.0)
+    rectum: OrganLimits = OrganLimits((0.33, 3.0), (0.2, 5.0), 12.0, 30.0)
     prostate: OrganLimits = OrganLimits((0.8, 1.2), (0.6, 1.6), 12.0, 25.0)
     seminal_vesicles: OrganLimits = OrganLimits((0.6, 1.6), (0.3, 3.0), 15.0, 30.0)
     bone: OrganLimits = OrganLimits((0.9, 1.1), (0.75, 1.3), 5.0, 12.0)

@@ -168,7 +168,7 @@ vesicles that come apart), and the refinement's levels go on as long as they gai
 bladder a fixed number of steps left 1.4 mm off). After earlier tables, on other days of the same real scan and on other
 made men, were chosen: how the network alone is asked and that its weights are a mean of two trainings' (seeds 50001 to
 50006; 10021 to 10030; [models.md](models.md)), how stiff the refined field is and how finely it sees
-([refine.md](refine.md)). Two limits of the checks were widened on these very tables ([qa.md](qa.md)). Rows of the
+([refine.md](refine.md)). Three limits of the checks were widened on these very tables ([qa.md](qa.md)). Rows of the
 network alone on pairs that are not among those of the seconds were computed in bfloat16, all others in float32, as the
 processors had it.
 
