@@ -40,6 +40,7 @@ from recontour.personalize import work
 from recontour.personalize.decide import decide
 from recontour.personalize.patient import claim_work, find_scans, keep_patient, read_planning
 from recontour.personalize.request import PersonalizeRequest, settings_of
+from recontour.settings import Method
 from recontour.train import phantoms, recorder, workers
 from recontour.train.checkpoint import to_bytes
 from recontour.train.dataset import ROIS, VALIDATION, ScanPair
@@ -378,14 +379,15 @@ def test_run_refuses_another_patients_model(planning: Path, released: Path, tmp_
     for name, key in (("own", scan_key(identity)), ("other", scan_key(replace(identity, series_instance_uid="1.2.3")))):
         write_model(opened.network, replace(opened.card, name=name, patient_key=key), tmp_path / name)
 
-    def notes(model: Path, allowed: bool = False, method: str = "network") -> tuple[str, ...]:
-        settings: Any = SimpleNamespace(model=str(model), method=method)
+    def notes(model: Path, allowed: bool = False, method: Method = "network") -> tuple[str, ...]:
+        settings = study.Settings(method=method, model=str(model))
         request: Any = SimpleNamespace(settings=settings, allow_different_patients=allowed)
         scan: Any = SimpleNamespace(identity=identity)
         return study._notes_on_model(scan, request)  # pyright: ignore[reportPrivateUsage]
 
     assert notes(released) == notes(tmp_path / "own") == notes(tmp_path / "other", method="refine") == ()
-    for method in ("network", "network+refine"):
+    methods: tuple[Method, ...] = ("network", "network+refine")
+    for method in methods:
         with pytest.raises(ModelRefused, match="another patient"):
             notes(tmp_path / "other", method=method)
     assert "another patient" in notes(tmp_path / "other", allowed=True)[0]

@@ -117,10 +117,10 @@ def test_a_chart_of_nothing_or_one() -> None:
 
 def test_what_stands_out_is_said_with_its_rule() -> None:
     planned = PLANNED.rois[2].before_ml
-    read = Read(course_page(course([planned, planned * 1.05, planned * 0.95, planned * 1.9, planned, planned * 2.1])))
+    read = Read(course_page(course([planned, planned * 1.05, planned * 0.95, planned * 1.9, planned, planned * 3.2])))
     last = next(row for row in read.rows if row[0] == "6" and len(row) == 7)
     assert "Rectum volume unusual for this course" in last[4]
-    assert "Rectum volume beyond the limits (0.5 to 2 times the planned one)" in last[4]
+    assert "Rectum volume beyond the limits (0.33 to 3 times the planned one)" in last[4]
     fourth = next(row for row in read.rows if row[0] == "4" and len(row) == 7)
     assert fourth[4] == "Rectum volume unusual for this course", "within the limits, but not like the others"
     assert [row[4] for row in read.rows if row[0] == "2" and len(row) == 7] == ["–"]
