@@ -98,7 +98,7 @@ def validate_fields_too(
 def validate_settled(
     model: ReleasedModel, pairs: Sequence[ScanPair], precision: str = "auto", device: str = "auto"
 ) -> Validation:
-    """As `validate_fields_too`, with the network asked as `run --method network` asks it: four times."""
+    """As `validate_fields_too`, with the network asked as `run --method network` asks it: six times."""
     wanted = cast("Precision", precision)
     return _judged((pair, predict_settled(model, *_given(pair), device, wanted)) for pair in pairs)
 
