@@ -180,8 +180,8 @@ determinant inside the organ's true daily shape; folding: the share of it where 
 `elastix`: B-spline, correlation, 4 resolutions, 500 iterations, with its HU window and its grid; [-1000, 1000] with
 10 mm is the paper's setting. `personalised`: the network was trained further on the man's planning scan and contours
 alone, before any of his days ([personalize.md](personalize.md)); done for some of the men, n says for how many pairs,
-and comparisons are made on those. It is the same network with other weights: where its own seconds are not tabled, those
-of the network alone are what it takes. In the plots rivals are white and recontour's methods coloured; boxes are
+and comparisons are made on those. It is the same network with other weights: where its own seconds are not tabled,
+those of the network alone are what it takes. In the plots rivals are white and recontour's methods coloured; boxes are
 quartiles, whiskers the 5th and 95th percentile; ×2 says that two are lost and not drawn."""
 
 _AIMS = """The mean MSD, mm, beside what the paper's best network reached on its own validation patients (other

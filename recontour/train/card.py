@@ -161,6 +161,7 @@ def described_training(settings: TrainSettings) -> dict[str, Any]:
     optimiser = settings.optimiser
     return {
         "began_with": f"the weights of {Path(settings.network.start_from).name}"
+        f"{', batch norm by their running means' if settings.network.fixed_norms else ''}"
         if settings.network.start_from
         else "weights drawn at random",
         "steps_planned": settings.steps,

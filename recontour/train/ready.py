@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recontour.errors import MemoryShort, ModelRefused, SettingsError, UsageError
 from recontour.network.architectures import Network, build_network
@@ -102,6 +102,8 @@ def new_training(job: Job) -> Training:
     if chosen.start_from:
         take_weights(network, chosen.start_from)
     network = lay_channels_last(network.train().to(device))
+    if chosen.fixed_norms:
+        fix_norms(network)
     weighting = make_weighting(settings.loss, job.names).to(device)
     rate = settings.optimiser.learning_rate
     groups = [*_groups(network, rate, settings.optimiser.head_rate), {"params": list(weighting.parameters())}]
@@ -130,6 +132,17 @@ def take_weights(network: Network, model: str, where: str = "network.start_from"
         found = f"a model of {other[0]} from {', '.join((*other[2], *other[1]))}"
         raise ModelRefused(found, where=where, allowed=f"{own[0]} from {', '.join((*own[2], *own[1]))}")
     network.load_state_dict(given.network.state_dict())
+
+
+def fix_norms(network: Network) -> None:
+    """Batch norm takes its running means from now on, and leaves them as they are; its factors and offsets still learn.
+
+    Two patches of one place have other means than the next two: a network trained by those alone is another one when it
+    predicts, and took muscle far from the organs for bladder (docs/training.md).
+    """
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm3d):
+            module.eval()
 
 
 def lay_channels_last(network: Network) -> Network:

@@ -58,15 +58,19 @@ class NetworkSettings:
     """Which of the paper's networks. inputs, segmentation_inputs: other input images than the paper's choice (its
     table 1); the second is for the cross-stitch network's segmentation path. Empty: the paper's choice.
     start_from: whose weights the training begins with: a released model's name, a model folder, or the folder of a
-    run, whose last ones are taken; empty: at random.
+    run, whose last ones are taken; empty: at random. fixed_norms: batch norm by the running means that the weights came
+    with, in training as in prediction, instead of by each step's own patches; for a stage that starts from another.
     """
 
     architecture: str = "cross-stitch"
     inputs: tuple[str, ...] = ()
     segmentation_inputs: tuple[str, ...] = ()
     start_from: str = ""
+    fixed_norms: bool = False
 
     def __post_init__(self) -> None:
+        if self.fixed_norms and not self.start_from:
+            raise SettingsError("true", where="network.fixed_norms", allowed="only with start_from: its running means")
         _one_of("network.architecture", self.architecture, tuple(ARCHITECTURES))
         for name in ("inputs", "segmentation_inputs"):
             for image in getattr(self, name):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from recontour.errors import ModelRefused
+from recontour.errors import ModelRefused, SettingsError
 from recontour.network.architectures import build_network
 from recontour.network.released import ModelCard
 from recontour.train.export import write_model
@@ -39,3 +39,24 @@ def test_another_network_is_refused(tmp_path: Path) -> None:
         settings = TrainSettings(device="cpu", network=replace(chosen, start_from=str(tmp_path / "model")))
         with pytest.raises(ModelRefused, match="a model of reg from fixed, moving"):
             new_training(make_job(settings, tmp_path / "run"))
+
+
+def test_with_fixed_norms_it_trains_what_will_predict(tmp_path: Path) -> None:
+    model = made_model(tmp_path / "model", "seg")
+    chosen = NetworkSettings("seg", start_from=str(tmp_path / "model"), fixed_norms=True)
+    job = make_job(TrainSettings(device="cpu", network=chosen), tmp_path / "run")
+    network = new_training(job).network
+    scan = torch.rand(2, 1, 44, 44, 44, generator=torch.Generator().manual_seed(1))
+    trained = network(scan, scan, scan).logits
+    with torch.no_grad():
+        predicted = model.eval()(scan, scan, scan).logits
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(trained, predicted, strict=True))
+    means = {key: value for key, value in network.state_dict().items() if "running" in key}
+    assert means and all(torch.equal(value, model.state_dict()[key]) for key, value in means.items())
+    (sum(logits.square().mean() for logits in trained)).backward()
+    assert network.encoder.level0[0][1].weight.grad.abs().sum() > 0  # its factors still learn
+
+
+def test_fixed_norms_need_means_that_were_learnt() -> None:
+    with pytest.raises(SettingsError, match="start_from"):
+        NetworkSettings("seg", fixed_norms=True)
