@@ -70,7 +70,8 @@ class NetworkSettings:
 
     def __post_init__(self) -> None:
         if self.fixed_norms and not self.start_from:
-            raise SettingsError("true", where="network.fixed_norms", allowed="only with start_from: its running means")
+            allowed = "false, or a start_from, whose running means they are"
+            raise SettingsError("true, and no start_from", where="network.fixed_norms", allowed=allowed)
         _one_of("network.architecture", self.architecture, tuple(ARCHITECTURES))
         for name in ("inputs", "segmentation_inputs"):
             for image in getattr(self, name):
