@@ -17,7 +17,9 @@ from recontour.dicom.scan_writer import ScanToWrite, write_series
 from recontour.geometry.contours import contours_from_level_set
 from recontour.geometry.grid import Triple
 from recontour.phantom.anatomy import ROI_NAMES, make_anatomy
-from recontour.phantom.motion import Motion, move_prepared, prepare
+from recontour.phantom.motion import Motion
+from recontour.phantom.movable import prepare
+from recontour.phantom.move import move_prepared
 from recontour.phantom.scans import FRAME_OFFSET_MM, daily_grid
 
 

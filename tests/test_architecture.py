@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "calibrate": GROUND | {"qa", "evaluate"},
 }
 OWNERS = {
-    "torch": ("network/", "train/", "phantom/motion.py"),
+    "torch": ("network/", "train/"),
     "itk": ("align/",),
     "pydicom": ("dicom/",),
     "pynetdicom": ("node/",),

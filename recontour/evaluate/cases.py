@@ -24,7 +24,7 @@ from recontour.geometry.resample import resample_level_set, resample_volume
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.judged import Judged, judge_propagation
 from recontour.network.released import ReleasedModel
-from recontour.phantom.motion import MovedScan
+from recontour.phantom.move import MovedScan
 from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate_from, region_of
 from recontour.qa.measure import jacobian_inside
 from recontour.qa.shape import volume_ml

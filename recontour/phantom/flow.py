@@ -88,6 +88,12 @@ def flow_for_unit_time(velocity: Array, spacing_mm: float, squarings: int = 5) -
     return step[::-1] * np.float32(spacing_mm)
 
 
+def rise(t: Floats) -> Floats:
+    """0 below 0, 1 above 1, with two continuous derivatives."""
+    t = np.clip(t, 0.0, 1.0)
+    return t * t * t * (t * (6 * t - 15) + 10)
+
+
 def _at(components: Sequence[Array] | Array, index: Array) -> Array:
     from scipy.ndimage import map_coordinates
 

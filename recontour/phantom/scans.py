@@ -31,7 +31,9 @@ from recontour.geometry.contours import contours_from_level_set, level_set_from_
 from recontour.geometry.grid import Grid, Triple
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.phantom.anatomy import ROI_NAMES, make_anatomy
-from recontour.phantom.motion import Motion, MovedScan, move_prepared, prepare, set_up
+from recontour.phantom.motion import Motion
+from recontour.phantom.movable import prepare
+from recontour.phantom.move import MovedScan, move_prepared, set_up
 
 FRAME_OFFSET_MM = 150.0
 _DAILY_SLICES_MM = (1.5, 2.0, 2.0, 2.5, 2.5, 3.0, 3.0, 4.0, 5.0)

@@ -23,7 +23,7 @@ from recontour.geometry.grid import Grid
 from recontour.geometry.resample import resample_level_set, resample_volume
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.phantom.anatomy import make_anatomy
-from recontour.phantom.motion import REACH_MM, Movable, prepare
+from recontour.phantom.movable import REACH_MM, Movable, prepare
 from recontour.train.dataset import ROIS, SCANNED
 
 SCAN_MM = (3.0, 1.5, 1.5)  # coarser in-plane than a clinic's 0.9, so that a man is made in seconds

@@ -19,7 +19,8 @@ from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
-from recontour.phantom.motion import Motion, daily_scan, daily_to_planning
+from recontour.phantom.motion import Motion
+from recontour.phantom.move import daily_scan, daily_to_planning
 from recontour.train.dataset import ROIS
 from recontour.train.men import Man, kept_man
 

@@ -18,7 +18,7 @@ from recontour.geometry.affine import Affine
 from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
-from recontour.phantom.motion import MovedScan
+from recontour.phantom.move import MovedScan
 from recontour.qa.checks import judge
 from recontour.settings import Settings
 

@@ -13,7 +13,9 @@ from recontour.geometry.grid import Grid
 from recontour.geometry.resample import resample_level_set, sample, transform_points
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.phantom.contents import Urine
-from recontour.phantom.motion import Motion, Movable, move, move_prepared, prepare
+from recontour.phantom.motion import Motion
+from recontour.phantom.movable import Movable, prepare
+from recontour.phantom.move import move, move_prepared
 from recontour.phantom.noise import draw_noise, noise_level_hu, without_noise
 
 GRID = Grid.of((60, 72, 80), (3.0, 2.5, 2.5), (-99.0, -90.0, -80.0))

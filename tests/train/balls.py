@@ -6,7 +6,7 @@ import numpy as np
 
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
-from recontour.phantom.motion import prepare
+from recontour.phantom.movable import prepare
 from recontour.train.dataset import ROIS
 from recontour.train.men import Man
 

@@ -16,7 +16,8 @@ from recontour.geometry.resample import resample_field, resample_volume, sample,
 from recontour.geometry.volume import Volume
 from recontour.network.catalogue import LABELS
 from recontour.network.warp import warp
-from recontour.phantom.motion import Motion, move_prepared
+from recontour.phantom.motion import Motion
+from recontour.phantom.move import move_prepared
 from recontour.train.dataset import PARTS, ROIS, label_map
 from recontour.train.days import Day, dense_day, resample, spread
 from recontour.train.moved import AFFINE_ERROR_DEG, AFFINE_ERROR_MM, CoarseDay, coarse_day, slices_of
