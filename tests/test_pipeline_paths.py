@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -9,13 +10,17 @@ import pytest
 import torch
 
 from recontour.errors import UsageError
+from recontour.evaluate import cases
+from recontour.evaluate.cases import Pair, Task, own_method, run_accuracy
 from recontour.geometry.affine import Affine
+from recontour.geometry.field import Field
 from recontour.geometry.grid import Grid
 from recontour.geometry.volume import LevelSet, Volume
 from recontour.judged import judge_propagation
 from recontour.network.architectures import Network, Output
 from recontour.network.catalogue import ARCHITECTURES, LABELS
 from recontour.network.released import ModelCard, ReleasedModel
+from recontour.phantom.move import MovedScan
 from recontour.pipeline import PlannedRoi, propagate_from
 from recontour.qa.metrics import surface_distances
 from recontour.settings import Settings
@@ -82,15 +87,39 @@ class OnlySegments(Bright):
         return Output(None, super().forward(fixed, moving, moving_labels).logits)
 
 
-def test_what_a_network_without_a_field_does_not_draw_is_refused() -> None:
-    """It would stay where the alignment puts it, 6 mm off, and nobody would be told."""
+@pytest.fixture
+def only_segments() -> ReleasedModel:
     row = ARCHITECTURES["seg"]
     network = OnlySegments(row, row.inputs)
     network.register_parameter("here", torch.nn.Parameter(torch.zeros(1)))
-    model = ReleasedModel(ModelCard("bright", "seg", row.inputs, path_per_organ={"bladder": "segmentation"}), network)
-    settings = Settings(method="network", model="bright", device="cpu", precision="fp32")
+    return ReleasedModel(ModelCard("bright", "seg", row.inputs, path_per_organ={"bladder": "segmentation"}), network)
+
+
+def test_what_a_network_without_a_field_does_not_draw_is_refused(only_segments: ReleasedModel) -> None:
+    """It would stay where the alignment puts it, 6 mm off, and nobody would be told."""
+    model, settings = only_segments, Settings(method="network", model="bright", device="cpu", precision="fp32")
     bladder, ring = PlannedRoi("Bladder", level_set(0.0), "bladder"), PlannedRoi("Ring", level_set(0.0))
     found = propagate_from(Affine.identity(), scan(0.0), scan(MOVED_MM), [bladder], settings, model)
     assert surface_distances(found.level_sets["Bladder"], level_set(1.0)).msd_mm < 0.15
     with pytest.raises(UsageError, match="Ring: the network only segments"):
         propagate_from(Affine.identity(), scan(0.0), scan(MOVED_MM), [bladder, ring], settings, model)
+
+
+@pytest.mark.parametrize(("method", "scored"), [("network", ["Bladder"]), ("network+refine", ["Bladder", "Ring"])])
+def test_a_network_without_a_field_is_scored_on_what_it_draws(
+    method: Literal["network", "network+refine"],
+    scored: list[str],
+    only_segments: ReleasedModel,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Refined, it brings the ring over as well: that needs no network."""
+    monkeypatch.setattr(cases, "align_scans", lambda daily, planning: Affine.identity())
+    shapes = {name: level_set(0.0) for name in ("Bladder", "Ring")}
+    truth = MovedScan(scan(MOVED_MM), dict.fromkeys(shapes, level_set(1.0)), Affine.identity(), Field.zero(SCAN))
+    pair = Pair("balls", scan(0.0), shapes, {"Bladder": "bladder", "Ring": "Ring"}, truth)
+    settings = Settings(method=method, model="bright", device="cpu", precision="fp32")
+    tasks = {"p": Task(lambda: pair, {"ours": own_method(settings, lambda: only_segments)})}
+    outcome = run_accuracy(tasks, tmp_path / "a.jsonl")[0]
+    assert (outcome.error, [organ.roi for organ in outcome.organs]) == ("", scored)
+    assert outcome.organs[0].score.msd_mm < 0.3

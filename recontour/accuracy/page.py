@@ -10,7 +10,21 @@ from textwrap import indent
 from recontour.accuracy import plots
 from recontour.accuracy.command import command_of
 from recontour.accuracy.filling import filling_table
-from recontour.accuracy.rows import DICE, HD95, MSD, OTHERS_AT_MOST, groups_of, ordered, slug, timed, undisturbed
+from recontour.accuracy.rows import (
+    DICE,
+    HD95,
+    MSD,
+    OTHERS_AT_MOST,
+    groups_of,
+    methods_of,
+    named,
+    ordered,
+    organ_rows,
+    organs_of,
+    slug,
+    timed,
+    undisturbed,
+)
 from recontour.accuracy.summary import aims_of, compared, paths_of, summary_of
 from recontour.accuracy.tables import csv_of, field_table, flags_table, measure_table, time_table
 from recontour.evaluate.flagged import WRONG_MM, contours_of, flags
@@ -109,9 +123,13 @@ def _filling(groups: dict[str, list[Outcome]], images: _Images) -> str:
 
 
 def _notes(rows: Sequence[Outcome]) -> str:
-    """What was said of single outcomes, and of what failed."""
+    """What was said of single outcomes, what failed, and which organs a method has no rows of."""
     said = [f"{o.man}: {o.note}" for o in rows if o.note]
     said += [f"{o.pair}, {o.method}, failed: {o.error}" for o in rows if o.error]
+    for group, members in groups_of(rows).items():
+        for method in methods_of(members, own=True):
+            unknown = [named(organ) for organ in organs_of(members) if not organ_rows(members, method, organ)]
+            said += [f"{group}, {method}: no rows of {', '.join(unknown)}, which it does not draw"] if unknown else []
     models = sorted({o.model for o in rows if o.model})
     said += [f"networks used: {', '.join(models)}"] if models else []
     return "\n".join(["## Notes", "", *(f"- {text}" for text in dict.fromkeys(said))]) if said else ""

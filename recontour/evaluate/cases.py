@@ -81,6 +81,7 @@ class Found:
     level_sets: daily shapes by ROI name, on any grid. seconds: wall time after the alignment.
     field_daily_to_planning: before the affine, mm, on any axial grid; None where the method has none.
     paths: of a method that combines two, path -> ROI name -> shape. judged, model, stages: of recontour's own.
+    unknown: ROIs that the method does not know and was not asked for; one that is merely missing counts as lost.
     note: what the table's reader has to know.
     """
 
@@ -92,6 +93,7 @@ class Found:
     model: str = ""
     stages: Mapping[str, float] = field(default_factory=dict[str, float])
     note: str = ""
+    unknown: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,19 +135,28 @@ def own_method(settings: Settings, opened: Callable[[], ReleasedModel | None]) -
     def run(case: Case) -> Found:
         model = opened()
         planning, daily = case.pair.planning, case.pair.moved.volume
-        result = propagate_from(case.affine_daily_to_planning, planning, daily, case.rois, settings, model)
+        rois = _known(case.rois, settings, model)
+        result = propagate_from(case.affine_daily_to_planning, planning, daily, rois, settings, model)
         both = {"registration": {name: result.registered[name] for name in result.segmented}}
         return Found(
             level_sets=result.level_sets,
             seconds=sum(result.seconds.values()),
             field_daily_to_planning=result.field_daily_to_planning,
             paths=both | {"segmentation": result.segmented},
-            judged=judge_propagation(case.rois, result, planning, daily, settings.qa),
+            judged=judge_propagation(rois, result, planning, daily, settings.qa),
             model=result.model[0] if result.model else "",
             stages=result.seconds,
+            unknown=frozenset(case.pair.planned) - {roi.name for roi in rois},
         )
 
     return Method(run, own=True, prepare=opened)
+
+
+def _known(rois: list[PlannedRoi], settings: Settings, model: ReleasedModel | None) -> list[PlannedRoi]:
+    """Those that the method can bring over: of a network alone that only segments, the organs that it draws."""
+    if model is None or settings.method != "network" or model.card.registers:
+        return rois
+    return [roi for roi in rois if roi.organ in model.card.path_per_organ]
 
 
 def run_accuracy(
@@ -202,7 +213,7 @@ def _run_method(name: str, label: str, method: Method, case: Case, machine: str)
         method=label,
         seconds=found.seconds,
         align_seconds=case.align_seconds,
-        organs=tuple(_organ(case.pair, roi, found) for roi in case.pair.truths),
+        organs=tuple(_organ(case.pair, roi, found) for roi in case.pair.truths if roi not in found.unknown),
         own=method.own,
         model=found.model,
         machine=machine,

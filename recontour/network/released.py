@@ -74,6 +74,11 @@ class ModelCard:
         if len(self.hu_window) != 2 or not self.hu_window[0] < self.hu_window[1]:
             raise ModelRefused(f"hu_window {self.hu_window}", where=self.name, allowed="two HU, the lower one first")
 
+    @property
+    def registers(self) -> bool:
+        """Whether its network gives a field; one that does not knows nothing of other ROIs than its organs."""
+        return "field" in ARCHITECTURES[self.architecture].heads
+
 
 @dataclass(frozen=True)
 class ListedModel:

@@ -76,6 +76,14 @@ def test_parts_and_failures_are_told(tmp_path: Path) -> None:
     assert "- phantoms 0: not kept" in text
 
 
+def test_what_a_method_does_not_draw_is_told(tmp_path: Path) -> None:
+    drawn = outcome("phantoms 0 day 0", "recontour network", organ("rectum", 1.0))
+    write_page([*ALL, drawn], tmp_path / "accuracy.md", QaSettings())
+    text = (tmp_path / "accuracy.md").read_text()
+    assert "- phantoms, recontour network: no rows of bladder, which it does not draw" in text
+    assert text.count("which it does not draw") == 1
+
+
 def test_tables_are_made_anew_from_all_journals_and_nothing_is_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
