@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -36,6 +37,21 @@ def test_a_run_shows_stages_rows_and_where_the_result_lies(
     assert max(map(len, done.stdout.splitlines())) <= 200
     assert pydicom.dcmread(out).ApprovalStatus == "UNAPPROVED"
     assert "PHANTOM" not in done.stdout + done.stderr
+
+
+def test_names_with_brackets_are_shown_as_they_are(phantom: Path, tmp_path: Path) -> None:
+    """The screen is told of colours in square brackets: a name that holds some must not vanish, nor end the run."""
+    planning = tmp_path / "planning"
+    shutil.copytree(phantom / "planning", planning)
+    structures = next(path for path in planning.rglob("*.dcm") if pydicom.dcmread(path).Modality == "RTSTRUCT")
+    plan = pydicom.dcmread(structures)
+    roi = next(item for item in plan.StructureSetROISequence if item.ROIName == "Prostate")
+    roi.ROIName = "Prostate [/b] [red]"
+    plan.save_as(structures)
+    out = tmp_path / "[rt].dcm"
+    done = recontour("run", planning, phantom / "daily", "-o", out, "--method", "affine", "--only", "Prostate*")
+    assert done.returncode in (0, 4), done.stderr
+    assert "Prostate [/b] [red]" in done.stdout and "[rt].dcm" in done.stdout
 
 
 def test_json_is_the_manifest_and_nothing_else(phantom: Path, tmp_path: Path) -> None:

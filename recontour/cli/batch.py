@@ -214,7 +214,8 @@ class _Progress:
             mark += f"  no report: {escape(outcome.report_missing)}" if outcome.report_missing else ""
         number = self._numbers[outcome.patient, outcome.name]
         minutes, seconds = divmod(round(perf_counter() - self._began), 60)
-        line = f"  {minutes:3d}:{seconds:02d}  {self._count:4d}  {outcome.patient} {number:2d} {outcome.name}  {mark}"
+        which = escape(f"{outcome.patient} {number:2d} {outcome.name}")
+        line = f"  {minutes:3d}:{seconds:02d}  {self._count:4d}  {which}  {mark}"
         Console(stderr=True, highlight=False).print(line)
 
 
@@ -246,7 +247,7 @@ def _show_end(rows: Sequence[Row], plan: Plan) -> None:
     def cells(row: Row) -> list[str]:
         light = f"[{_COLOURS[row.light]}]{row.light}[/]" if row.light else row.state
         number = "" if row.number is None else str(row.number)
-        return [row.patient, number, row.fraction, light, escape(row.why)]
+        return [escape(row.patient), number, escape(row.fraction), light, escape(row.why)]
 
     shown = [row for row in rows if row.counts]
     print()

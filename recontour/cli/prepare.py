@@ -106,7 +106,7 @@ class _Progress:
         self._count += 1
         took, self._since = self._clock() - self._since, self._clock()
         mark = f"[yellow]left out[/]: {escape(reason)}" if reason else f"[green]✓[/] {pair.split:<11}{took:6.1f} s"
-        Console(stderr=True, highlight=False).print(f"  {self._count}/{self._total}  {pair.name}  {mark}")
+        Console(stderr=True, highlight=False).print(f"  {self._count}/{self._total}  {escape(pair.name)}  {mark}")
 
 
 def _show(record: CohortRecord, planned: PreparePlan | None) -> None:

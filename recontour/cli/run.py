@@ -131,6 +131,7 @@ def _report_request(
 
 def _show_result(result: StudyResult) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     console = Console(highlight=False)
@@ -141,14 +142,14 @@ def _show_result(result: StudyResult) -> None:
     colours = {"pass": "green", "review": "yellow", "reject": "bold red"}
     for row in result.rows:
         light = f"[{colours[row.light]}]{row.light}[/]"
-        why = "; ".join(row.reasons)
-        table.add_row(row.name, light, f"{row.before_ml:.1f}", f"{row.after_ml:.1f}", f"{row.moved_mm:.1f}", why)
+        name, why = escape(row.name), escape(" ".join(row.reasons))
+        table.add_row(name, light, f"{row.before_ml:.1f}", f"{row.after_ml:.1f}", f"{row.moved_mm:.1f}", why)
     console.print(table)
     for name, reason in result.left_out.items():
-        console.print(f"left out: {name} ({reason})")
-    console.print(f"[{colours[result.light]}]{result.light}[/]: {result.out}  ({result.seconds:.1f} s)")
+        console.print(f"left out: {escape(name)} ({reason})")
+    console.print(f"[{colours[result.light]}]{result.light}[/]: {escape(str(result.out))}  ({result.seconds:.1f} s)")
     for file in result.report[:1]:
-        console.print(f"report: {file}")
+        console.print(f"report: {escape(str(file))}")
     console.print("Check every contour before use: the structure set is marked UNAPPROVED.")
 
 
