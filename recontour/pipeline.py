@@ -29,7 +29,7 @@ from recontour.settings import Settings
 
 if TYPE_CHECKING:
     from recontour.fuse.combine import Rule
-    from recontour.network.released import ReleasedModel
+    from recontour.network.released import ModelCard, ReleasedModel
 
 HU_RANGE = (-1000.0, 1000.0)  # paper, section III-C
 _BYTES_PER_VOXEL = 200  # scans, field, Jacobian, and some ten level sets, float32
@@ -300,6 +300,7 @@ def _predict(
     from recontour.network.settled import predict_settled
 
     opened = model or open_model(settings.model)
+    _must_be_drawn(rois, settings, opened.card)
     by_organ = {roi.organ: roi for roi in rois if roi.organ}
     labels = _label_map(by_organ, opened.card.labels, fixed.grid, affine)
     rules: dict[str, Rule] = {
@@ -314,19 +315,27 @@ def _predict(
         with ThreadPoolExecutor(2) as pool:
             shapes = pool.map(partial(_segmented, grid=found.part), drawn.values())
             segmented = dict(zip(drawn, shapes, strict=True))
-    if alone and found.field is None:
-        _must_be_drawn(rois, set(segmented), rules, opened.card.name)
     used = (opened.card.name, opened.card.weights_sha256)
     return _Deformation(found.field or Field.zero(fixed.grid), segmented, rules, used, opened.card.seen)
 
 
-def _must_be_drawn(rois: list[PlannedRoi], drawn: set[str], rules: Mapping[str, Rule], model: str) -> None:
-    """A network that does not register knows nothing of other ROIs: they would stay where the alignment puts them, and
-    look as if they had been looked at."""
-    left = [r.name for r in rois if r.name not in drawn or rules.get(r.organ, "registration") == "registration"]
+def undrawn(rois: list[PlannedRoi], settings: Settings, card: ModelCard) -> list[str]:
+    """Names of the ROIs that `settings.method` cannot bring over, in their order: a network alone that only segments
+    draws its card's organs, one ROI each, and knows nothing of others."""
+    if settings.method != "network" or card.registers:
+        return []
+    organs = [organ for organ, path in card.path_per_organ.items() if path != "registration"]
+    drawn = {roi.organ: roi.name for roi in rois if roi.organ in organs}
+    return [roi.name for roi in rois if drawn.get(roi.organ) != roi.name]
+
+
+def _must_be_drawn(rois: list[PlannedRoi], settings: Settings, card: ModelCard) -> None:
+    """What is not would stay where the alignment puts it, and look as if it had been looked at."""
+    left = undrawn(rois, settings, card)
     if left:
         found = f"{', '.join(left)}: the network only segments, and does not draw this"
-        raise UsageError(found, where=model, allowed="--only with the organs of its card, or a network that registers")
+        allowed = "--only with the organs of its card, or a network that registers"
+        raise UsageError(found, where=card.name, allowed=allowed)
 
 
 def _segmented(probability: NDArray[np.float32], grid: Grid) -> LevelSet:

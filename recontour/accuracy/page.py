@@ -126,13 +126,21 @@ def _notes(rows: Sequence[Outcome]) -> str:
     """What was said of single outcomes, what failed, and which organs a method has no rows of."""
     said = [f"{o.man}: {o.note}" for o in rows if o.note]
     said += [f"{o.pair}, {o.method}, failed: {o.error}" for o in rows if o.error]
-    for group, members in groups_of(rows).items():
-        for method in methods_of(members, own=True):
-            unknown = [named(organ) for organ in organs_of(members) if not organ_rows(members, method, organ)]
-            said += [f"{group}, {method}: no rows of {', '.join(unknown)}, which it does not draw"] if unknown else []
+    said += _undrawn(rows)
     models = sorted({o.model for o in rows if o.model})
     said += [f"networks used: {', '.join(models)}"] if models else []
     return "\n".join(["## Notes", "", *(f"- {text}" for text in dict.fromkeys(said))]) if said else ""
+
+
+def _undrawn(rows: Sequence[Outcome]) -> list[str]:
+    """Which organs of a group a method of ours has no rows of, not even of a failure: it was not asked for them."""
+    found = [
+        (group, method, [named(organ) for organ in organs_of(members) if not organ_rows(members, method, organ)])
+        for group, members in groups_of(rows).items()
+        for method in methods_of(members, own=True)
+    ]
+    say = "{}, {}: no rows of {}, which it does not draw"
+    return [say.format(group, method, ", ".join(left)) for group, method, left in found if left]
 
 
 def _where(rows: Sequence[Outcome], journals: int) -> str:

@@ -146,7 +146,7 @@ def _show_result(result: StudyResult) -> None:
         table.add_row(name, light, f"{row.before_ml:.1f}", f"{row.after_ml:.1f}", f"{row.moved_mm:.1f}", why)
     console.print(table)
     for name, reason in result.left_out.items():
-        console.print(f"left out: {escape(name)} ({reason})")
+        console.print(escape(f"left out: {name} ({reason})"))
     console.print(f"[{colours[result.light]}]{result.light}[/]: {escape(str(result.out))}  ({result.seconds:.1f} s)")
     for file in result.report[:1]:
         console.print(f"report: {escape(str(file))}")

@@ -25,7 +25,7 @@ from recontour.geometry.volume import LevelSet, Volume
 from recontour.judged import Judged, judge_propagation
 from recontour.network.released import ReleasedModel
 from recontour.phantom.move import MovedScan
-from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate_from, region_of
+from recontour.pipeline import HU_RANGE, PlannedRoi, align_scans, propagate_from, region_of, undrawn
 from recontour.qa.measure import jacobian_inside
 from recontour.qa.shape import volume_ml
 from recontour.settings import Settings
@@ -135,7 +135,8 @@ def own_method(settings: Settings, opened: Callable[[], ReleasedModel | None]) -
     def run(case: Case) -> Found:
         model = opened()
         planning, daily = case.pair.planning, case.pair.moved.volume
-        rois = _known(case.rois, settings, model)
+        unknown = frozenset(undrawn(case.rois, settings, model.card) if model else ())
+        rois = [roi for roi in case.rois if roi.name not in unknown]
         result = propagate_from(case.affine_daily_to_planning, planning, daily, rois, settings, model)
         both = {"registration": {name: result.registered[name] for name in result.segmented}}
         return Found(
@@ -146,17 +147,10 @@ def own_method(settings: Settings, opened: Callable[[], ReleasedModel | None]) -
             judged=judge_propagation(rois, result, planning, daily, settings.qa),
             model=result.model[0] if result.model else "",
             stages=result.seconds,
-            unknown=frozenset(case.pair.planned) - {roi.name for roi in rois},
+            unknown=unknown,
         )
 
     return Method(run, own=True, prepare=opened)
-
-
-def _known(rois: list[PlannedRoi], settings: Settings, model: ReleasedModel | None) -> list[PlannedRoi]:
-    """Those that the method can bring over: of a network alone that only segments, the organs that it draws."""
-    if model is None or settings.method != "network" or model.card.registers:
-        return rois
-    return [roi for roi in rois if roi.organ in model.card.path_per_organ]
 
 
 def run_accuracy(

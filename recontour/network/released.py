@@ -76,7 +76,7 @@ class ModelCard:
 
     @property
     def registers(self) -> bool:
-        """Whether its network gives a field; one that does not knows nothing of other ROIs than its organs."""
+        """Whether its network gives a field."""
         return "field" in ARCHITECTURES[self.architecture].heads
 
 
